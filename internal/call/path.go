@@ -1,0 +1,254 @@
+package call
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"spoor/internal/aws"
+	"spoor/internal/journal"
+	"spoor/internal/kv"
+	"spoor/internal/record"
+)
+
+// Selector decides which data events are recorded. Implemented by the trails.
+type Selector interface {
+	// Version changes whenever an answer of Selects may have changed. It is
+	// read on every call and must be cheap.
+	Version() uint64
+	// AnyData reports whether any data event at all is selected.
+	AnyData() bool
+	// Selects reports whether some trail or event data store wants r.
+	Selects(r *record.Record) bool
+}
+
+// Path is the way of a call. All listeners of a server share one.
+type Path struct {
+	Auth     Authorizer
+	Selector Selector
+	Journal  *journal.Journal
+	Store    *kv.Store
+	// AlwaysData records data events whether or not something selects them.
+	AlwaysData bool
+	Now        func() time.Time
+	Log        *slog.Logger
+
+	scratch sync.Pool // *buffers
+}
+
+type buffers struct {
+	entry, json []byte
+	rec         record.Record
+	perms       []Permission
+}
+
+// errUnknownOutcome is what a record says of a call whose effect may or may
+// not have happened, because the server stopped in between.
+var errUnknownOutcome = aws.NewError(aws.Internal, "InternalFailure",
+	"The outcome of this call is unknown: the server stopped after the call was forwarded and before its result was recorded.")
+
+// errNotRecorded answers a call that could not be recorded.
+func errNotRecorded(err error) error {
+	return &aws.Error{Op: "call.Run", Kind: aws.Unavailable, Code: "ServiceUnavailable",
+		Message: "The call could not be recorded and was not carried out.", Err: err}
+}
+
+// Run walks s: authorise, handle, record. When it returns, the record and the
+// call's own writes are on disk; the error, if any, is the call's answer.
+//
+// The record does not depend on ctx: a client that hangs up cannot suppress
+// it. Crash story: before the journal's commit nothing of the call is durable,
+// but for an external call's intent, from which recovery makes a record; after
+// the commit both writes and record are.
+func (p *Path) Run(ctx context.Context, c *Call, s Step) error {
+	c.Tx.store = p.Store
+	defer c.Tx.release()
+	buf := p.buffers()
+	defer p.scratch.Put(buf)
+
+	err := p.authorize(ctx, c, s, buf)
+	var intent *journal.Intent
+	if err == nil && s.External() {
+		if intent, err = p.intend(c, s, buf); err != nil {
+			return err
+		}
+	}
+	if err == nil {
+		err = s.Handle(ctx, c)
+	}
+	if err != nil {
+		if derr := c.Tx.discard(); derr != nil {
+			return errNotRecorded(derr)
+		}
+	}
+	if rerr := p.record(c, s, buf, err, intent); rerr != nil {
+		p.Log.Error("a call could not be recorded and was failed; check the disk and restart",
+			"request_id", c.RequestID, "err", rerr)
+		return errNotRecorded(rerr)
+	}
+	c.Tx.committed()
+	return err
+}
+
+func (p *Path) authorize(ctx context.Context, c *Call, s Step, buf *buffers) error {
+	perms, err := s.Permissions(c, buf.perms[:0])
+	buf.perms = perms
+	if err != nil {
+		return err
+	}
+	if len(perms) == 0 {
+		return nil
+	}
+	return p.Auth.Authorize(ctx, c, perms)
+}
+
+// record makes the call's events durable together with its writes.
+//
+// A data event is recorded when something selects it at the time of the
+// answer: when the selectors change between the decision and the commit, the
+// decision is taken again, so that a change holds for every call that is
+// answered after the change was.
+func (p *Path) record(c *Call, s Step, buf *buffers, outcome error, intent *journal.Intent) error {
+	version := p.Selector.Version()
+	entries := p.encode(c, s, buf, outcome, nil)
+	if len(entries) == 0 && c.Tx.batch == nil && intent == nil {
+		if p.Selector.Version() == version {
+			return nil
+		}
+		entries = p.encode(c, s, buf, outcome, nil)
+	}
+	if len(entries) == 0 && c.Tx.batch == nil && intent == nil {
+		return nil
+	}
+	batch := c.Tx.batch
+	c.Tx.batch = nil
+	if err := p.Journal.Append(journal.Group{Writes: batch, Entries: entries, Done: intent}); err != nil {
+		return err
+	}
+	if p.Selector.Version() == version {
+		return nil
+	}
+	late := p.encode(c, s, buf, outcome, entries)
+	if len(late) == 0 {
+		return nil
+	}
+	return p.Journal.Append(journal.Group{Entries: late})
+}
+
+// encode encodes the events that are to be recorded and were not before.
+func (p *Path) encode(c *Call, s Step, buf *buffers, outcome error, before []journal.Entry) []journal.Entry {
+	n := s.Events()
+	var out []journal.Entry
+	for i := 0; i < n; i++ {
+		if s.Category(i) == record.Data && !p.AlwaysData && !p.Selector.AnyData() {
+			continue
+		}
+		r := &buf.rec
+		p.fill(c, r)
+		r.Category = s.Category(i)
+		if outcome != nil {
+			e := aws.AsError(outcome)
+			r.ErrorCode, r.ErrorMessage = e.Code, e.Message
+		}
+		s.Describe(c, i, outcome, r)
+		if n > 1 && i > 0 {
+			r.EventID = NewID()
+		}
+		if r.Category == record.Data && !p.AlwaysData && !p.Selector.Selects(r) {
+			continue
+		}
+		if recorded(before, i) {
+			continue
+		}
+		var e []byte
+		e, buf.json = r.AppendEntry(nil, buf.json)
+		out = append(out, journal.Entry{Account: r.AccountID, Region: r.Region, Index: i, Data: e})
+	}
+	return out
+}
+
+func recorded(before []journal.Entry, i int) bool {
+	for _, e := range before {
+		if e.Index == i {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Path) fill(c *Call, r *record.Record) {
+	r.Reset()
+	r.Caller, r.Identity = c.Caller, c.Identity
+	r.EventTime = p.Now()
+	r.EventID, r.RequestID = c.EventID, c.RequestID
+	r.Region, r.AccountID = c.Region, c.AccountID
+	r.SourceIP, r.UserAgent = c.SourceIP, c.UserAgent
+	r.TLS = c.TLS
+}
+
+// intend journals what recovery would record if the server stopped now.
+func (p *Path) intend(c *Call, s Step, buf *buffers) (*journal.Intent, error) {
+	entries := p.encode(c, s, buf, errUnknownOutcome, nil)
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	intent, err := p.Journal.Intend(entries)
+	if err != nil {
+		p.Log.Error("an intent could not be recorded and the call was failed; check the disk and restart",
+			"request_id", c.RequestID, "err", err)
+		return nil, errNotRecorded(err)
+	}
+	return intent, nil
+}
+
+// Reject records a call that ended before a Step could be made: a failed
+// authentication of a known credential, an input that does not parse.
+func (p *Path) Reject(c *Call, err error, describe func(r *record.Record)) error {
+	buf := p.buffers()
+	defer p.scratch.Put(buf)
+	r := &buf.rec
+	p.fill(c, r)
+	e := aws.AsError(err)
+	r.ErrorCode, r.ErrorMessage = e.Code, e.Message
+	describe(r)
+	var entry []byte
+	entry, buf.json = r.AppendEntry(nil, buf.json)
+	if jerr := p.Journal.Append(journal.Group{
+		Entries: []journal.Entry{{Account: r.AccountID, Region: r.Region, Data: entry}},
+	}); jerr != nil {
+		return errNotRecorded(errors.Join(jerr, err))
+	}
+	return err
+}
+
+func (p *Path) buffers() *buffers {
+	if b, ok := p.scratch.Get().(*buffers); ok {
+		return b
+	}
+	return &buffers{}
+}
+
+// NewID returns a random UUID (version 4), the form of request and event ids.
+func NewID() string {
+	var u [16]byte
+	// crypto/rand.Read does not fail on the platforms Go supports; it ends the
+	// process instead (Go 1.24).
+	_, _ = rand.Read(u[:])
+	u[6] = u[6]&0x0f | 0x40
+	u[8] = u[8]&0x3f | 0x80
+	var b [36]byte
+	hex.Encode(b[0:8], u[0:4])
+	b[8] = '-'
+	hex.Encode(b[9:13], u[4:6])
+	b[13] = '-'
+	hex.Encode(b[14:18], u[6:8])
+	b[18] = '-'
+	hex.Encode(b[19:23], u[8:10])
+	b[23] = '-'
+	hex.Encode(b[24:36], u[10:16])
+	return string(b[:])
+}

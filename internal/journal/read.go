@@ -1,0 +1,113 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"spoor/internal/kv"
+	"spoor/internal/record"
+)
+
+// Read calls fn for the durable records with sequence numbers in (after, to],
+// in order, until fn returns false. The item is valid during the call only.
+// A trimmed range is skipped; a gap inside what is kept is an error, since the
+// journal never makes one.
+func (j *Journal) Read(after, to uint64, fn func(Item) (bool, error)) error {
+	return Read(j.store, after, min(to, j.head.Load()), fn)
+}
+
+// Read reads a store's journal without a committer, for offline tools.
+func Read(store *kv.Store, after, to uint64, fn func(Item) (bool, error)) error {
+	if to <= after {
+		return nil
+	}
+	want := uint64(0)
+	return store.ScanRange(appendKey(nil, after+1), appendKey(nil, to+1), func(k, v []byte) (bool, error) {
+		it, err := decodeItem(k, v)
+		if err != nil {
+			return false, err
+		}
+		if want != 0 && it.Seq != want {
+			return false, fmt.Errorf("records %d to %d are missing from the journal", want, it.Seq-1)
+		}
+		want = it.Seq + 1
+		return fn(it)
+	})
+}
+
+// Get returns one record, or kv.ErrNotFound.
+func (j *Journal) Get(seq uint64) (Item, error) {
+	k := appendKey(nil, seq)
+	v, err := j.store.Get(k)
+	if err != nil {
+		return Item{}, err
+	}
+	return decodeItem(k, v)
+}
+
+func decodeItem(k, v []byte) (Item, error) {
+	if len(k) != 9 {
+		return Item{}, fmt.Errorf("%w: key", record.ErrDamaged)
+	}
+	seq := binary.BigEndian.Uint64(k[1:])
+	n, w := binary.Uvarint(v)
+	if w <= 0 {
+		return Item{}, fmt.Errorf("%w: record %d", record.ErrDamaged, seq)
+	}
+	e, err := record.DecodeEntry(v[w:])
+	if err != nil {
+		return Item{}, fmt.Errorf("record %d: %w", seq, err)
+	}
+	return Item{Seq: seq, StreamSeq: n, Entry: e}, nil
+}
+
+// Cursor returns the position that a reader has durably reached; 0 for a new
+// reader.
+func (j *Journal) Cursor(name string) (uint64, error) {
+	v, err := j.store.Get(cursorKey(name))
+	if errors.Is(err, kv.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading cursor %s: %w", name, err)
+	}
+	if len(v) != 8 {
+		return 0, fmt.Errorf("cursor %s is damaged", name)
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+// SetCursor writes a reader's position into b, so that it moves together with
+// what the reader made of the records.
+func SetCursor(b *kv.Batch, name string, seq uint64) {
+	b.Set(cursorKey(name), kv.AppendUint64(nil, seq))
+}
+
+// DropCursor removes a reader.
+func DropCursor(b *kv.Batch, name string) { b.Delete(cursorKey(name)) }
+
+func cursorKey(name string) []byte { return kv.Key(kv.SpaceCursor, name) }
+
+// Trim removes the records up to and including seq, but none that a reader's
+// cursor has not passed, and returns up to where it removed.
+func (j *Journal) Trim(seq uint64) (uint64, error) {
+	prefix := kv.Key(kv.SpaceCursor)
+	err := j.store.Scan(prefix, func(_, v []byte) (bool, error) {
+		if len(v) == 8 {
+			seq = min(seq, binary.BigEndian.Uint64(v))
+		}
+		return true, nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("reading the cursors: %w", err)
+	}
+	seq = min(seq, j.head.Load())
+	if seq == 0 {
+		return 0, nil
+	}
+	b := j.store.NewBatch()
+	b.DeleteRange(appendKey(nil, 0), appendKey(nil, seq+1))
+	b.Set(trimKey(), kv.AppendUint64(nil, seq))
+	return seq, j.Commit(b)
+}

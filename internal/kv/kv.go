@@ -1,0 +1,205 @@
+// Package kv opens the embedded key-value store (Pebble) that holds everything
+// the server itself must not lose: the journal, the services' state, CQL rows.
+//
+// It stands below the journal: a call's writes are collected in a Batch and
+// become durable only through journal.Append, in the same batch as the call's
+// record. Nothing else writes to the store, except readers of the journal that
+// move their own cursors (through journal.Commit).
+package kv
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// FormatVersion is the version of the key and value layout that this build
+// writes. A store with a newer version is refused; an older one is migrated
+// step by step (see migrations).
+const FormatVersion = 1
+
+// ErrNotFound is returned by Get for an absent key.
+var ErrNotFound = errors.New("kv: not found")
+
+// Options configure Open. The zero value is for production.
+type Options struct {
+	// FS is the file system; nil means the disk. Tests pass a crashable one.
+	FS vfs.FS
+	// CacheBytes is the block cache's size; 0 means 32 MiB, which keeps an idle
+	// server small. A server with a large CQL working set wants more.
+	CacheBytes int64
+	// MemTableBytes is the size of one memtable; 0 means 16 MiB.
+	MemTableBytes uint64
+	Logger        *slog.Logger
+}
+
+// Store is an open store. It is safe for concurrent use.
+type Store struct {
+	db *pebble.DB
+}
+
+// pebbleLogger passes Pebble's own messages on at debug level: they speak of
+// compactions, not of anything an operator can act on.
+type pebbleLogger struct{ l *slog.Logger }
+
+func (p pebbleLogger) Infof(format string, args ...any) {
+	p.l.Debug(fmt.Sprintf(format, args...), "component", "pebble")
+}
+func (p pebbleLogger) Errorf(format string, args ...any) {
+	p.l.Error(fmt.Sprintf(format, args...), "component", "pebble")
+}
+func (p pebbleLogger) Fatalf(format string, args ...any) {
+	p.l.Error(fmt.Sprintf(format, args...), "component", "pebble", "fatal", true)
+	// Pebble calls this when the log can no longer be written. Going on would
+	// answer calls without a record, so the process ends here; what was
+	// acknowledged is on disk and recovery finds it.
+	panic(fmt.Sprintf("pebble: "+format, args...))
+}
+
+// Open opens the store in dir, creating it when dir is empty or absent.
+//
+// Crash story: Pebble writes the format version in the same synced batch that
+// first creates the store, so a directory has either no version (and no data)
+// or the version of its data.
+func Open(dir string, o Options) (*Store, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("creating the store's directory: %w", err)
+		}
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 32 << 20
+	}
+	if o.MemTableBytes == 0 {
+		o.MemTableBytes = 16 << 20
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	cache := pebble.NewCache(o.CacheBytes)
+	defer cache.Unref()
+	db, err := pebble.Open(dir, &pebble.Options{
+		FS:                          o.FS,
+		Cache:                       cache,
+		MemTableSize:                o.MemTableBytes,
+		MemTableStopWritesThreshold: 4,
+		FormatMajorVersion:          pebble.FormatNewest,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		Logger:                      pebbleLogger{o.Logger},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the store in %s: %w", filepath.Clean(dir), err)
+	}
+	s := &Store{db: db}
+	if err := s.checkFormat(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) checkFormat() error {
+	key := Key(SpaceMeta, "format")
+	v, err := s.Get(key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return s.db.Set(key, binary.BigEndian.AppendUint32(nil, FormatVersion), pebble.Sync)
+	case err != nil:
+		return fmt.Errorf("reading the store's format version: %w", err)
+	case len(v) != 4:
+		return fmt.Errorf("the store's format version is %d bytes long, want 4: the store is damaged", len(v))
+	}
+	if got := binary.BigEndian.Uint32(v); got != FormatVersion {
+		return fmt.Errorf("the store has format version %d and this build knows version %d: use the build that wrote it", got, FormatVersion)
+	}
+	return nil
+}
+
+// Close closes the store. Iterators and batches must be closed before.
+func (s *Store) Close() error { return s.db.Close() }
+
+// DB gives the engine itself to the journal and to the CQL engine, which need
+// its iterators and batch format; nobody else should ask for it.
+func (s *Store) DB() *pebble.DB { return s.db }
+
+// Get returns a copy of the value of key, or ErrNotFound.
+func (s *Store) Get(key []byte) ([]byte, error) {
+	v, c, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading a key: %w", err)
+	}
+	out := append([]byte(nil), v...)
+	return out, c.Close()
+}
+
+// Scan calls fn for each key with the given prefix, in key order, until fn
+// returns false or an error. The slices are valid during the call only.
+func (s *Store) Scan(prefix []byte, fn func(key, value []byte) (bool, error)) error {
+	return s.ScanRange(prefix, PrefixEnd(prefix), fn)
+}
+
+// ScanRange is Scan over [from, to).
+func (s *Store) ScanRange(from, to []byte, fn func(key, value []byte) (bool, error)) error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return fmt.Errorf("opening an iterator: %w", err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return errors.Join(fmt.Errorf("reading a value: %w", err), it.Close())
+		}
+		more, err := fn(it.Key(), v)
+		if err != nil || !more {
+			return errors.Join(err, it.Close())
+		}
+	}
+	return errors.Join(it.Error(), it.Close())
+}
+
+// Batch collects the writes of one call. It belongs to one goroutine until it
+// is handed to the journal.
+type Batch struct{ b *pebble.Batch }
+
+// NewBatch returns an empty batch.
+func (s *Store) NewBatch() *Batch { return &Batch{b: s.db.NewBatch()} }
+
+// Set writes key. The slices are copied. A failure here is a full batch
+// (4 GiB) or a closed one, both mistakes of the program, so it panics.
+func (b *Batch) Set(key, value []byte) { must(b.b.Set(key, value, nil)) }
+
+// Delete removes key.
+func (b *Batch) Delete(key []byte) { must(b.b.Delete(key, nil)) }
+
+// DeleteRange removes every key in [from, to).
+func (b *Batch) DeleteRange(from, to []byte) { must(b.b.DeleteRange(from, to, nil)) }
+
+// Len is the batch's size in bytes.
+func (b *Batch) Len() int { return b.b.Len() }
+
+// Empty reports whether nothing was written.
+func (b *Batch) Empty() bool { return b == nil || b.b.Empty() }
+
+// Raw is the engine's batch, for the journal's committer and the CQL engine.
+func (b *Batch) Raw() *pebble.Batch { return b.b }
+
+// Close gives the batch's memory back. It may be called once, after the commit
+// or instead of it.
+func (b *Batch) Close() error { return b.b.Close() }
+
+func must(err error) {
+	if err != nil {
+		panic(fmt.Sprintf("kv: writing to a batch: %v", err))
+	}
+}
