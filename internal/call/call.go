@@ -166,6 +166,9 @@ type Operation struct {
 	Permissions func(c *Call, in any) ([]Permission, error)
 	// Handle does the work; out is the SDK's typed output.
 	Handle func(ctx context.Context, c *Call, in any) (out any, err error)
+	// Refused, when set, is the error of an operation that AWS has and this
+	// server does not; Handle is not called then.
+	Refused func() error
 	// Describe adds to the record what the generic form lacks: resources, a
 	// changed event name, additional data. May be nil.
 	Describe func(c *Call, in, out any, err error, r *record.Record)
@@ -248,6 +251,12 @@ type Service struct {
 	// answers them with RefusedError.
 	Refused      []string
 	RefusedError func(operation string) error
+	// ValidationError makes the error of an input that violates the service's
+	// model; nil means ValidationException (JSON) or ValidationError (query).
+	ValidationError func(message string) error
+	// ErrorMessageKey is the member that carries an error's text in the JSON
+	// protocols; "" means "message".
+	ErrorMessageKey string
 	// UnknownError answers a name that AWS does not know either; nil means the
 	// protocol's own UnknownOperationException or InvalidAction.
 	UnknownError func(operation string) error

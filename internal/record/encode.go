@@ -124,7 +124,7 @@ func appendSession(b []byte, c *aws.Caller, s *aws.Session) ([]byte, span) {
 		b = append(b, "false"...)
 	}
 	b = append(b, `","creationDate":"`...)
-	b = s.CreationDate.UTC().AppendFormat(b, timeLayoutInAttribute)
+	b = s.CreationDate.UTC().AppendFormat(b, eventTimeLayout)
 	b = append(b, `"}`...)
 	if s.SourceIdentity != "" {
 		b = append(b, `,"sourceIdentity":`...)

@@ -21,24 +21,21 @@ const EventVersion = "1.11"
 
 // Limits of the CloudTrail record, in bytes.
 const (
-	MaxUserAgent          = 1 << 10   // truncated
-	MaxErrorCode          = 1 << 10   // truncated
-	MaxErrorMessage       = 1 << 10   // truncated
-	MaxRequestID          = 1 << 10   // truncated
-	MaxRequestParameters  = 100 << 10 // content omitted
-	MaxResponseElements   = 100 << 10 // content omitted
-	MaxAdditionalData     = 28 << 10  // content omitted
-	MaxEvent              = 256 << 10 // whole event
-	omittedContent        = `{"omitted":true}`
-	ReasonHidden          = "HIDDEN_DUE_TO_SECURITY_REASONS"
-	Omitted               = "***OMITTED***"
-	redactedMask          = "**(Redacted)"
-	DefaultMaskThreshold  = 2
-	anonymousAccount      = "anonymous"
-	javaTime              = "Jan 2, 2006, 3:04:05 PM" // how CloudTrail prints times inside requestParameters
-	typeAPICall           = "AwsApiCall"
-	eventTimeLayout       = "2006-01-02T15:04:05Z"
-	timeLayoutInAttribute = eventTimeLayout
+	MaxUserAgent         = 1 << 10   // truncated
+	MaxErrorCode         = 1 << 10   // truncated
+	MaxErrorMessage      = 1 << 10   // truncated
+	MaxRequestID         = 1 << 10   // truncated
+	MaxRequestParameters = 100 << 10 // content omitted
+	MaxResponseElements  = 100 << 10 // content omitted
+	MaxAdditionalData    = 28 << 10  // content omitted
+	MaxEvent             = 256 << 10 // whole event
+	omittedContent       = `{"omitted":true}`
+	ReasonHidden         = "HIDDEN_DUE_TO_SECURITY_REASONS"
+	Omitted              = "***OMITTED***"
+	anonymousAccount     = "anonymous"
+	ParameterTime        = "Jan 2, 2006, 3:04:05 PM" // times inside requestParameters
+	typeAPICall          = "AwsApiCall"
+	eventTimeLayout      = "2006-01-02T15:04:05Z"
 )
 
 // Category is a record's eventCategory.

@@ -1,0 +1,122 @@
+// Package config is the server's configuration: the struct is the manual. It
+// stands before everything else; the composition root gets a validated Config
+// and nothing reads the environment after that.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"time"
+)
+
+// Config is every setting of `spoor serve`. Each is a flag, an environment
+// variable SPOOR_<NAME> and a key of the file given with --config.
+type Config struct {
+	Data string `help:"Data directory. Created on first start." default:"./data" env:"SPOOR_DATA" type:"path"`
+
+	HTTP     string `name:"http" help:"Address of the AWS HTTP APIs; http and https on one port." default:"127.0.0.1:4566" env:"SPOOR_HTTP"`
+	CQL      string `name:"cql" help:"Address of CQL over TLS." default:"127.0.0.1:9142" env:"SPOOR_CQL"`
+	CQLPlain string `name:"cql-plain" help:"Address of CQL without TLS; off when empty. Loopback only, unless --allow-plain-cql." env:"SPOOR_CQL_PLAIN"`
+	// AllowPlainCQL lets --cql-plain listen beyond loopback. Passwords and rows
+	// then cross the network in the clear.
+	AllowPlainCQL bool `name:"allow-plain-cql" help:"Let --cql-plain listen beyond loopback: passwords then cross the network in the clear." env:"SPOOR_ALLOW_PLAIN_CQL"`
+
+	Account string `help:"Account id, 12 digits." default:"123456789012" env:"SPOOR_ACCOUNT"`
+	Region  string `help:"Region of calls that name none." default:"us-east-1" env:"SPOOR_REGION"`
+
+	DeliveryInterval time.Duration `help:"How long a log file collects records before it is delivered (1s to 15m)." default:"15s" env:"SPOOR_DELIVERY_INTERVAL"`
+	DigestInterval   time.Duration `help:"Time between digest files (10s to 24h). AWS's is one hour." default:"1h" env:"SPOOR_DIGEST_INTERVAL"`
+	DataEvents       string        `help:"Record data events when a trail selects them, or always." enum:"selected,always" default:"selected" env:"SPOOR_DATA_EVENTS"`
+	HistoryRetention time.Duration `help:"How long event history keeps management events (24h or more)." default:"2160h" env:"SPOOR_HISTORY_RETENTION"`
+
+	MaskThreshold int    `help:"Longest value, in characters, that a CQL record hides whole; longer ones show their first and last character." default:"2" env:"SPOOR_MASK_THRESHOLD"`
+	ClusterName   string `help:"system.local.cluster_name of the CQL endpoint." default:"Amazon Keyspaces" env:"SPOOR_CLUSTER_NAME"`
+	Authenticator string `help:"Authenticator class that CQL clients are told." default:"org.apache.cassandra.auth.PasswordAuthenticator" env:"SPOOR_AUTHENTICATOR"`
+
+	MasterKey string `help:"Key file that seals secrets at rest; keep it outside the data directory. Default: a key inside the data directory." env:"SPOOR_MASTER_KEY" type:"path"`
+
+	CacheMB       int    `name:"cache-mb" help:"Block cache of the embedded store, in MiB." default:"32" env:"SPOOR_CACHE_MB"`
+	QueryMemoryMB int    `name:"query-memory-mb" help:"Memory that one SQL engine may use, in MiB." default:"2048" env:"SPOOR_QUERY_MEMORY_MB"`
+	QueryWorkers  int    `help:"SQL queries that run at a time; further ones queue." default:"4" env:"SPOOR_QUERY_WORKERS"`
+	MaxFrameMB    int    `name:"max-frame-mb" help:"Largest CQL frame that is read, in MiB (1 to 256)." default:"16" env:"SPOOR_MAX_FRAME_MB"`
+	LogLevel      string `help:"Log level." enum:"debug,info,warn,error" default:"info" env:"SPOOR_LOG_LEVEL"`
+}
+
+var accountID = regexp.MustCompile(`^\d{12}$`)
+var regionName = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+
+// Default is the configuration without any setting.
+func Default() Config {
+	return Config{
+		Data: "./data", HTTP: "127.0.0.1:4566", CQL: "127.0.0.1:9142",
+		Account: "123456789012", Region: "us-east-1",
+		DeliveryInterval: 15 * time.Second, DigestInterval: time.Hour, DataEvents: "selected",
+		HistoryRetention: 90 * 24 * time.Hour, MaskThreshold: 2, ClusterName: "Amazon Keyspaces",
+		Authenticator: "org.apache.cassandra.auth.PasswordAuthenticator",
+		CacheMB:       32, QueryMemoryMB: 2048, QueryWorkers: 4, MaxFrameMB: 16, LogLevel: "info",
+	}
+}
+
+// Validate checks every setting and names each that is wrong.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(flag, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("--%s: %s", flag, fmt.Sprintf(format, args...)))
+	}
+	if c.Data == "" {
+		bad("data", "name a directory")
+	}
+	for flag, addr := range map[string]string{"http": c.HTTP, "cql": c.CQL, "cql-plain": c.CQLPlain} {
+		if addr == "" && flag == "cql-plain" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			bad(flag, "%q is not host:port", addr)
+		}
+	}
+	if c.CQLPlain != "" && !c.AllowPlainCQL && !loopback(c.CQLPlain) {
+		bad("cql-plain", "%s is not a loopback address; use --cql, or add --allow-plain-cql", c.CQLPlain)
+	}
+	if !accountID.MatchString(c.Account) {
+		bad("account", "%q is not 12 digits", c.Account)
+	}
+	if !regionName.MatchString(c.Region) {
+		bad("region", "%q is not a region name such as us-east-1", c.Region)
+	}
+	between := func(flag string, d, lo, hi time.Duration) {
+		if d < lo || d > hi {
+			bad(flag, "%s is outside %s to %s", d, lo, hi)
+		}
+	}
+	between("delivery-interval", c.DeliveryInterval, time.Second, 15*time.Minute)
+	between("digest-interval", c.DigestInterval, 10*time.Second, 24*time.Hour)
+	between("history-retention", c.HistoryRetention, 24*time.Hour, 3653*24*time.Hour)
+	if c.DataEvents != "selected" && c.DataEvents != "always" {
+		bad("data-events", "%q is neither selected nor always", c.DataEvents)
+	}
+	size := func(flag string, n, lo, hi int) {
+		if n < lo || n > hi {
+			bad(flag, "%d is outside %d to %d", n, lo, hi)
+		}
+	}
+	size("mask-threshold", c.MaskThreshold, 1, 1024)
+	size("cache-mb", c.CacheMB, 1, 1<<20)
+	size("query-memory-mb", c.QueryMemoryMB, 64, 1<<20)
+	size("query-workers", c.QueryWorkers, 1, 256)
+	size("max-frame-mb", c.MaxFrameMB, 1, 256)
+	return errors.Join(errs...)
+}
+
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
