@@ -38,6 +38,11 @@ type Options struct {
 	// MemTableBytes is the size of one memtable; 0 means 16 MiB.
 	MemTableBytes uint64
 	Logger        *slog.Logger
+	// Fatal is called when the log can no longer be written, and must not
+	// return: going on would answer calls without a record. nil means panic,
+	// which ends the process; what was acknowledged is on disk and recovery
+	// finds it.
+	Fatal func(msg string)
 }
 
 // Store is an open store. It is safe for concurrent use.
@@ -47,7 +52,10 @@ type Store struct {
 
 // pebbleLogger passes Pebble's own messages on at debug level: they speak of
 // compactions, not of anything an operator can act on.
-type pebbleLogger struct{ l *slog.Logger }
+type pebbleLogger struct {
+	l     *slog.Logger
+	fatal func(msg string)
+}
 
 func (p pebbleLogger) Infof(format string, args ...any) {
 	p.l.Debug(fmt.Sprintf(format, args...), "component", "pebble")
@@ -57,10 +65,7 @@ func (p pebbleLogger) Errorf(format string, args ...any) {
 }
 func (p pebbleLogger) Fatalf(format string, args ...any) {
 	p.l.Error(fmt.Sprintf(format, args...), "component", "pebble", "fatal", true)
-	// Pebble calls this when the log can no longer be written. Going on would
-	// answer calls without a record, so the process ends here; what was
-	// acknowledged is on disk and recovery finds it.
-	panic(fmt.Sprintf("pebble: "+format, args...))
+	p.fatal(fmt.Sprintf(format, args...))
 }
 
 // Open opens the store in dir, creating it when dir is empty or absent.
@@ -84,6 +89,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
+	if o.Fatal == nil {
+		o.Fatal = func(msg string) { panic("pebble: " + msg) }
+	}
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref()
 	db, err := pebble.Open(dir, &pebble.Options{
@@ -94,7 +102,7 @@ func Open(dir string, o Options) (*Store, error) {
 		FormatMajorVersion:          pebble.FormatNewest,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
-		Logger:                      pebbleLogger{o.Logger},
+		Logger:                      pebbleLogger{o.Logger, o.Fatal},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the store in %s: %w", filepath.Clean(dir), err)
