@@ -1,0 +1,55 @@
+# Everything here needs Go, a C compiler and make; targets under "real
+# clients" need what they name.
+
+GO      ?= go
+BIN     := bin/spoor
+DATA    ?= ./data
+# Packages whose concurrency is worth the race detector's price on every run.
+RACE    := ./internal/journal/... ./internal/call/... ./internal/kv/... ./internal/record/... \
+           ./internal/sigv4/... ./internal/policy/... ./internal/iam/... ./internal/sts/... \
+           ./internal/trail/... ./internal/history/... ./internal/cql/... ./internal/keyspaces/...
+FUZZTIME ?= 10s
+
+.PHONY: build run test race lint vuln bench fuzz crash tour clients clean
+
+build:
+	$(GO) build -trimpath -o $(BIN) ./cmd/spoor
+
+run: build
+	$(BIN) serve --data $(DATA)
+
+# The whole suite that needs only Go and a C compiler.
+test:
+	$(GO) test ./...
+
+race:
+	$(GO) test -race -short $(RACE)
+
+lint:
+	@out=$$(gofmt -l cmd internal test); if [ -n "$$out" ]; then echo "not gofmt'ed:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+# Needs the vulnerability database, which not every machine can reach.
+vuln:
+	$(GO) tool govulncheck ./...
+
+# Each fuzz target for FUZZTIME.
+fuzz:
+	./test/fuzz.sh $(FUZZTIME)
+
+# Kills the server with SIGKILL under load, ROUNDS times.
+crash: build
+	$(GO) test ./test/crash -run TestCrash -count=1 -timeout 30m -v -rounds $(or $(ROUNDS),20)
+
+# Prints the figures of docs/BENCHMARKS.md, all in one run.
+bench: build
+	$(GO) run ./test/bench
+
+# Real clients: the AWS CLI and cqlsh (installed into .venv from PyPI).
+tour: build
+	./test/tour.sh
+
+clean:
+	rm -rf bin .venv

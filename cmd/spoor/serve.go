@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"spoor/internal/config"
+	"spoor/internal/server"
+)
+
+type serveCmd struct {
+	config.Config
+}
+
+func (serveCmd) Help() string {
+	return "Examples:\n" +
+		"  spoor serve\n" +
+		"  spoor serve --data /var/lib/spoor --http 127.0.0.1:4566 --delivery-interval 5s\n" +
+		"  SPOOR_REGION=eu-central-1 spoor serve --data-events always"
+}
+
+// Run serves until the context ends.
+func (s serveCmd) Run(ctx context.Context, std streams) error {
+	if err := s.Validate(); err != nil {
+		return &exitError{exitUnknown, fmt.Errorf("the configuration is wrong:\n%w", err)}
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		return &exitError{exitUnknown, err}
+	}
+	log := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: level}))
+	srv, err := server.Start(ctx, s.Config, log)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(std.out, srv.Welcome())
+	<-ctx.Done()
+	fmt.Fprintln(std.out, "Stopping: finishing the calls under way.")
+	return srv.Stop()
+}
