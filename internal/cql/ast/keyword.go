@@ -2,13 +2,13 @@ package ast
 
 // reservedWords cannot be identifiers without quotes (Cassandra 3.11 CQL
 // reference, appendix A; MBEAN(S), MATERIALIZED, VIEW and DEFAULT, UNSET as in
-// its grammar).
+// its grammar), together with the boolean constants.
 var reservedWords = wordSet(
 	"add", "allow", "alter", "and", "apply", "asc", "authorize", "batch", "begin", "by", "columnfamily",
-	"create", "default", "delete", "desc", "describe", "drop", "entries", "execute", "from", "full", "grant",
+	"create", "default", "delete", "desc", "describe", "drop", "entries", "execute", "false", "from", "full", "grant",
 	"if", "in", "index", "infinity", "insert", "into", "is", "keyspace", "limit", "materialized", "mbean",
 	"mbeans", "modify", "nan", "norecursive", "not", "null", "of", "on", "or", "order", "primary", "rename",
-	"replace", "revoke", "schema", "select", "set", "table", "to", "token", "truncate", "unlogged", "unset",
+	"replace", "revoke", "schema", "select", "set", "table", "to", "token", "true", "truncate", "unlogged", "unset",
 	"update", "use", "using", "view", "where", "with",
 )
 
@@ -81,4 +81,13 @@ func AppendString(dst []byte, text string) []byte {
 		dst = append(dst, text[i])
 	}
 	return append(dst, '\'')
+}
+
+// ReservedWords lists the words for which IsReserved holds, in no order.
+func ReservedWords() []string {
+	words := make([]string, 0, len(reservedWords))
+	for w := range reservedWords {
+		words = append(words, w)
+	}
+	return words
 }

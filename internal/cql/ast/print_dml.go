@@ -100,17 +100,18 @@ func (r *Relation) AppendCQL(dst []byte) []byte {
 	}
 }
 
+// appendCQL keeps the order written, which is that of the bind markers.
 func (u Using) appendCQL(dst []byte) []byte {
-	if u.Timestamp != nil {
-		dst = u.Timestamp.AppendCQL(append(dst, " USING TIMESTAMP "...))
+	ttlFirst := u.TTL != nil && u.Timestamp != nil && u.TTL.Position().Offset < u.Timestamp.Position().Offset
+	lead := " USING "
+	if ttlFirst {
+		dst, lead = u.TTL.AppendCQL(append(dst, " USING TTL "...)), " AND "
 	}
-	if u.TTL != nil {
-		if u.Timestamp != nil {
-			dst = append(dst, " AND TTL "...)
-		} else {
-			dst = append(dst, " USING TTL "...)
-		}
-		dst = u.TTL.AppendCQL(dst)
+	if u.Timestamp != nil {
+		dst, lead = u.Timestamp.AppendCQL(append(append(dst, lead...), "TIMESTAMP "...)), " AND "
+	}
+	if u.TTL != nil && !ttlFirst {
+		dst = u.TTL.AppendCQL(append(append(dst, lead...), "TTL "...))
 	}
 	return dst
 }
