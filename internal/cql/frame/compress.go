@@ -49,53 +49,57 @@ const (
 	maxSnappyRatio = 64
 )
 
-// Decompress appends src's decompressed bytes to dst[:0]. It fails without
-// allocating when src declares more than maxBody bytes.
-func Decompress(c Compression, dst, src []byte, maxBody int) ([]byte, error) {
+// UncompressedLen gives the length that a compressed body declares, in bytes. It
+// fails when that exceeds maxBody, or what src could possibly hold.
+func UncompressedLen(c Compression, src []byte, maxBody int) (int, error) {
+	var n, ratio int
 	switch c {
-	case LZ4:
-		// Cassandra puts the uncompressed length before the block, big-endian.
-		if len(src) < 4 {
-			return nil, errors.New("the compressed body is too short")
+	case LZ4: // Cassandra puts the length before the block, big-endian
+		if len(src) < lz4Prefix {
+			return 0, errShort
 		}
-		n := int(binary.BigEndian.Uint32(src))
-		src = src[4:]
-		if n > maxBody {
-			return nil, errTooLong
-		}
-		if n == 0 {
-			return dst[:0], nil
-		}
-		if n > len(src)*maxLZ4Ratio {
-			return nil, errShort
-		}
-		dst = grow(dst, n)
-		got, err := lz4.UncompressBlock(src, dst)
-		if err != nil {
-			return nil, fmt.Errorf("decompressing LZ4: %w", err)
-		}
-		if got != n {
-			return nil, errShort
-		}
-		return dst, nil
+		n, ratio = int(binary.BigEndian.Uint32(src)), maxLZ4Ratio
 	case Snappy:
-		n, err := snappy.DecodedLen(src)
-		if err != nil {
-			return nil, fmt.Errorf("decompressing Snappy: %w", err)
+		var err error
+		if n, err = snappy.DecodedLen(src); err != nil {
+			return 0, fmt.Errorf("decompressing Snappy: %w", err)
 		}
-		if n > maxBody {
-			return nil, errTooLong
-		}
-		if n > len(src)*maxSnappyRatio {
-			return nil, errShort
-		}
-		dst, err = snappy.Decode(grow(dst, n), src)
-		if err != nil {
-			return nil, fmt.Errorf("decompressing Snappy: %w", err)
-		}
-		return dst, nil
+		ratio = maxSnappyRatio
+	default:
+		return 0, errors.New("no compression was agreed on")
 	}
-	return nil, errors.New("no compression was agreed on")
+	if n > maxBody {
+		return 0, errTooLong
+	}
+	if n > len(src)*ratio {
+		return 0, errShort
+	}
+	return n, nil
+}
+
+// lz4Prefix is how many bytes the uncompressed length takes.
+const lz4Prefix = 4
+
+// Decompress gives src's decompressed bytes, in dst's memory if that is enough.
+// It fails as UncompressedLen does, and when src is not well formed.
+func Decompress(c Compression, dst, src []byte, maxBody int) ([]byte, error) {
+	n, err := UncompressedLen(c, src, maxBody)
+	if err != nil || n == 0 {
+		return dst[:0], err
+	}
+	dst = grow(dst, n)
+	if c == LZ4 {
+		n, err = lz4.UncompressBlock(src[lz4Prefix:], dst)
+	} else {
+		_, err = snappy.Decode(dst, src)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decompressing: %w", err)
+	}
+	if n != len(dst) {
+		return nil, errShort
+	}
+	return dst, nil
 }
 
 func grow(b []byte, n int) []byte {
@@ -109,24 +113,23 @@ func grow(b []byte, n int) []byte {
 // because compression would not make it shorter.
 func (r *Response) compress(c Compression) bool {
 	body := r.buf[HeaderSize:]
+	var n int
 	switch c {
 	case LZ4:
-		out := make([]byte, HeaderSize+4+lz4.CompressBlockBound(len(body)))
-		n, err := lz4.CompressBlock(body, out[HeaderSize+4:], nil)
-		if err != nil || n == 0 || n+4 >= len(body) {
+		r.spare = grow(r.spare, HeaderSize+lz4Prefix+lz4.CompressBlockBound(len(body)))
+		got, err := lz4.CompressBlock(body, r.spare[HeaderSize+lz4Prefix:], nil)
+		if err != nil || got == 0 {
 			return false
 		}
-		binary.BigEndian.PutUint32(out[HeaderSize:], uint32(len(body)))
-		r.buf = out[:HeaderSize+4+n]
+		binary.BigEndian.PutUint32(r.spare[HeaderSize:], uint32(len(body)))
+		n = lz4Prefix + got
 	case Snappy:
-		out := make([]byte, HeaderSize+snappy.MaxEncodedLen(len(body)))
-		n := len(snappy.Encode(out[HeaderSize:], body))
-		if n >= len(body) {
-			return false
-		}
-		r.buf = out[:HeaderSize+n]
-	default:
+		r.spare = grow(r.spare, HeaderSize+snappy.MaxEncodedLen(len(body)))
+		n = len(snappy.Encode(r.spare[HeaderSize:], body))
+	}
+	if n == 0 || n >= len(body) {
 		return false
 	}
+	r.buf, r.spare = r.spare[:HeaderSize+n], r.buf
 	return true
 }

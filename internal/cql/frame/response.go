@@ -26,6 +26,7 @@ const (
 // The zero value is not usable; see Reset.
 type Response struct {
 	buf          []byte // header and body
+	spare        []byte // what compression writes to
 	header       Header
 	warnings     []string
 	skipMetadata bool
@@ -46,7 +47,7 @@ type Response struct {
 
 // Reset makes r empty, to answer a request on stream in version.
 func (r *Response) Reset(version cql.ProtocolVersion, stream int16) {
-	*r = Response{buf: r.buf[:0], header: Header{Version: version, Stream: stream}, warnings: r.warnings[:0]}
+	*r = Response{buf: r.buf[:0], spare: r.spare, header: Header{Version: version, Stream: stream}, warnings: r.warnings[:0]}
 	r.begin(OpError)
 }
 
@@ -75,6 +76,9 @@ func (r *Response) RowCount() int { return int(r.rows.n) }
 
 // Size is how many bytes the frame has so far, uncompressed.
 func (r *Response) Size() int { return len(r.buf) }
+
+// Cap is how many bytes of memory the response holds on to.
+func (r *Response) Cap() int { return cap(r.buf) + cap(r.spare) }
 
 func (r *Response) begin(op Opcode) {
 	r.header.Opcode = op

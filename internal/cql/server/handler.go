@@ -161,10 +161,10 @@ type Prepared struct {
 	Statement *ast.Parsed
 	Info      PreparedInfo
 
-	plan     atomic.Pointer[planBox]
-	bind     *frame.Metadata
-	tables   []ast.QualifiedName // what it touches, with the keyspace resolved
-	byMarker []string            // the names that named values are bound by
+	plan   atomic.Pointer[planBox]
+	bind   *frame.Metadata
+	tables []ast.QualifiedName // what it touches, with the keyspace resolved
+	names  []string            // the names that named values are bound by
 }
 
 type planBox struct{ plan any }
