@@ -1,0 +1,383 @@
+// Command bench prints the figures of docs/BENCHMARKS.md, all from one run:
+// what a call with its record costs, beside the limit (a bare Pebble committer
+// that writes the same bytes with one sync a group) and beside the same calls
+// without a record.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
+	cttypes "github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"spoor/test/harness"
+)
+
+var (
+	binaryPath = flag.String("binary", "bin/spoor", "the server")
+	duration   = flag.Duration("duration", 3*time.Second, "time of one measurement")
+	repeats    = flag.Int("repeats", 3, "measurements of each cell; the median is printed")
+)
+
+var concurrencies = []int{1, 16, 64}
+
+func main() {
+	flag.Parse()
+	if err := bench(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// side is one server with its settings.
+type side struct {
+	name string
+	srv  *harness.Server
+	conf *tls.Config
+	ids  map[string][]byte
+}
+
+const (
+	insertStmt = "INSERT INTO bench.t (pk, ck, v) VALUES (?, ?, ?)"
+	selectStmt = "SELECT pk, ck, v FROM bench.t WHERE pk = ? AND ck = ?"
+	valueBytes = 200
+	// selectRows is the number of rows that SELECT picks from.
+	selectRows = 10_000
+)
+
+func bench(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "spoor-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+
+	recorded, err := start(ctx, "selected", filepath.Join(dir, "selected"), true)
+	if err != nil {
+		return err
+	}
+	defer recorded.srv.Stop()
+	plain, err := start(ctx, "not selected", filepath.Join(dir, "plain"), false)
+	if err != nil {
+		return err
+	}
+	defer plain.srv.Stop()
+
+	fmt.Printf("%d repeats of %s a cell, medians; server and load share the machine's cores.\n\n", *repeats, *duration)
+	if err := benchCQL(dir, recorded, plain); err != nil {
+		return err
+	}
+	if err := benchHTTP(ctx, recorded); err != nil {
+		return err
+	}
+	return benchSizes(ctx, dir, recorded, plain)
+}
+
+func start(ctx context.Context, name, dir string, selected bool) (*side, error) {
+	s := &side{name: name, srv: harness.New(*binaryPath, dir), ids: map[string][]byte{}}
+	if err := s.srv.Start(ctx); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.conf, err = s.srv.TLS(); err != nil {
+		return nil, err
+	}
+	if selected {
+		if err := trail(ctx, s.srv); err != nil {
+			return nil, err
+		}
+	}
+	c, err := s.dial()
+	if err != nil {
+		return nil, err
+	}
+	for _, stmt := range []string{
+		"CREATE KEYSPACE bench WITH REPLICATION = {'class': 'SingleRegionStrategy'}",
+		"CREATE TABLE bench.t (pk text, ck int, v blob, PRIMARY KEY (pk, ck))",
+	} {
+		if err := c.query(stmt); err != nil {
+			return nil, err
+		}
+	}
+	for _, stmt := range []string{insertStmt, selectStmt} {
+		if s.ids[stmt], err = c.prepare(stmt); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// trail selects the rows' data events and delivers them, as in use.
+func trail(ctx context.Context, srv *harness.Server) error {
+	c := srv.AWS(srv.Profiles["admin"])
+	name := aws.String("bench-trail")
+	if _, err := c.S3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: name}); err != nil {
+		return err
+	}
+	if _, err := c.S3.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: name, Policy: aws.String(harness.TrailPolicy(*name, srv.Account))}); err != nil {
+		return err
+	}
+	if _, err := c.CloudTrail.CreateTrail(ctx, &cloudtrail.CreateTrailInput{Name: name, S3BucketName: name}); err != nil {
+		return err
+	}
+	if _, err := c.CloudTrail.PutEventSelectors(ctx, &cloudtrail.PutEventSelectorsInput{TrailName: name,
+		AdvancedEventSelectors: []cttypes.AdvancedEventSelector{harness.Data("AWS::Cassandra::Table", "")}}); err != nil {
+		return err
+	}
+	_, err := c.CloudTrail.StartLogging(ctx, &cloudtrail.StartLoggingInput{Name: name})
+	return err
+}
+
+func (s *side) dial() (*cqlConn, error) {
+	p := s.srv.Profiles["admin"]
+	return dialCQL(net.JoinHostPort(s.srv.CQLHost, strconv.Itoa(s.srv.CQLPort)), s.conf, p.CQLUser, p.CQLPassword)
+}
+
+// inserter writes rows of its own partition.
+func (s *side) inserter(tag string) func(i int) (func() error, error) {
+	return func(i int) (func() error, error) {
+		c, err := s.dial()
+		if err != nil {
+			return nil, err
+		}
+		pk, ck, v := []byte(fmt.Sprintf("customer-%s-%d", tag, i)), make([]byte, 4), make([]byte, valueBytes)
+		var scratch []byte
+		n := uint32(1000)
+		return func() error {
+			n++
+			binary.BigEndian.PutUint32(ck, n)
+			scratch, err = c.execute(scratch, s.ids[insertStmt], pk, ck, v)
+			return err
+		}, nil
+	}
+}
+
+func (s *side) selecter(i int) (func() error, error) {
+	c, err := s.dial()
+	if err != nil {
+		return nil, err
+	}
+	ck := make([]byte, 4)
+	var scratch []byte
+	n := uint32(i * 7919)
+	return func() error {
+		n += 31
+		binary.BigEndian.PutUint32(ck, n%selectRows)
+		scratch, err = c.execute(scratch, s.ids[selectStmt], []byte("read"), ck)
+		return err
+	}, nil
+}
+
+// fill writes the rows that SELECT reads.
+func (s *side) fill() error {
+	c, err := s.dial()
+	if err != nil {
+		return err
+	}
+	ck, v := make([]byte, 4), make([]byte, valueBytes)
+	var scratch []byte
+	for n := range uint32(selectRows) {
+		binary.BigEndian.PutUint32(ck, n)
+		if scratch, err = c.execute(scratch, s.ids[insertStmt], []byte("read"), ck, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func benchCQL(dir string, recorded, plain *side) error {
+	fmt.Println("CQL over TLS, prepared statements, one request under way a connection:")
+	fmt.Println()
+	fmt.Println("| Connections | Limit: bare Pebble committer | INSERT, recorded | of limit | INSERT, not selected | recording costs | SELECT, recorded | SELECT, not selected |")
+	fmt.Println("|---|---|---|---|---|---|---|---|")
+	for _, s := range []*side{recorded, plain} {
+		if err := s.fill(); err != nil {
+			return err
+		}
+	}
+	for _, n := range concurrencies {
+		var lim, insR, insP, selR, selP []figure
+		for r := range *repeats {
+			tag := fmt.Sprintf("%d-%d", n, r)
+			// One after the other within each repeat, so that what the machine
+			// does besides hits all of them alike.
+			f, err := limit(filepath.Join(dir, "limit-"+tag), *duration, n)
+			if err != nil {
+				return err
+			}
+			lim = append(lim, f)
+			for _, m := range []struct {
+				to *[]figure
+				w  func(int) (func() error, error)
+			}{{&insR, recorded.inserter(tag)}, {&insP, plain.inserter(tag)}, {&selR, recorded.selecter}, {&selP, plain.selecter}} {
+				f, err := run(*duration, n, m.w)
+				if err != nil {
+					return err
+				}
+				*m.to = append(*m.to, f)
+			}
+		}
+		l, ir, ip, sr, sp := median(lim), median(insR), median(insP), median(selR), median(selP)
+		fmt.Printf("| %d | %s | %s | %.2fx | %s | %.0f %% | %s | %s |\n", n, cell(l), cell(ir), ir.perSecond/l.perSecond,
+			cell(ip), 100*(1-ir.perSecond/ip.perSecond), cell(sr), cell(sp))
+	}
+	fmt.Println()
+	return nil
+}
+
+func cell(f figure) string {
+	return fmt.Sprintf("%.0f/s, p99 %s", f.perSecond, f.p99.Round(10*time.Microsecond))
+}
+
+func benchHTTP(ctx context.Context, s *side) error {
+	fmt.Println("HTTP, athena:GetWorkGroup, signed, each recorded:")
+	fmt.Println()
+	fmt.Println("| Connections | Calls |")
+	fmt.Println("|---|---|")
+	for _, n := range concurrencies {
+		var fs []figure
+		for range *repeats {
+			f, err := run(*duration, n, httpCaller(ctx, s.srv))
+			if err != nil {
+				return err
+			}
+			fs = append(fs, f)
+		}
+		fmt.Printf("| %d | %s |\n", n, cell(median(fs)))
+	}
+	fmt.Println()
+	return nil
+}
+
+// benchSizes writes the same rows to both servers and compares what their
+// stores grew by, and shows memory at rest and the time to start.
+func benchSizes(ctx context.Context, dir string, recorded, plain *side) error {
+	const rows = 50_000
+	var grown [2]int64
+	for k, s := range []*side{recorded, plain} {
+		before, err := settle(ctx, s)
+		if err != nil {
+			return err
+		}
+		if err := writeRows(s, rows); err != nil {
+			return err
+		}
+		after, err := settle(ctx, s)
+		if err != nil {
+			return err
+		}
+		grown[k] = after - before
+	}
+	fmt.Printf("Bytes on disk for %d more rows, after a restart: %d a row with its record, %d without: %d a record.\n\n",
+		rows, grown[0]/rows, grown[1]/rows, (grown[0]-grown[1])/rows)
+
+	idle := harness.New(*binaryPath, filepath.Join(dir, "idle"))
+	if err := idle.Start(ctx); err != nil {
+		return err
+	}
+	if err := idle.Stop(); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := idle.Start(ctx); err != nil {
+		return err
+	}
+	ready := time.Since(began)
+	rss, err := resident(idle.PID())
+	if err != nil {
+		return err
+	}
+	fmt.Printf("On an existing data directory: ready in %s; %d MiB resident at rest.\n", ready.Round(time.Millisecond), rss>>20)
+	return idle.Stop()
+}
+
+func writeRows(s *side, rows int) error {
+	const workers = 16
+	insert := s.inserter("size")
+	errs := make(chan error, workers)
+	for i := range workers {
+		go func() {
+			f, err := insert(i)
+			for n := 0; n < rows/workers && err == nil; n++ {
+				err = f()
+			}
+			errs <- err
+		}()
+	}
+	for range workers {
+		if err := <-errs; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle restarts the server, so that its log is in tables, and measures the
+// store.
+func settle(ctx context.Context, s *side) (int64, error) {
+	if err := s.srv.Stop(); err != nil {
+		return 0, err
+	}
+	if err := s.srv.Start(ctx); err != nil {
+		return 0, err
+	}
+	var n int64
+	err := filepath.WalkDir(filepath.Join(s.srv.Dir, "store"), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			n += info.Size()
+		}
+		return nil // a file that compaction removed in between
+	})
+	// The prepared ids are of the process that is gone.
+	c, derr := s.dial()
+	if err != nil || derr != nil {
+		return 0, fmt.Errorf("measuring the store: %w", firstOf(err, derr))
+	}
+	for _, stmt := range []string{insertStmt, selectStmt} {
+		if s.ids[stmt], err = c.prepare(stmt); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+func firstOf(errs ...error) error {
+	for _, e := range errs {
+		if e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// resident is a process's resident memory in bytes, from /proc.
+func resident(pid int) (int64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, line := range strings.Split(string(raw), "\n") {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			return kb << 10, err
+		}
+	}
+	return 0, fmt.Errorf("no VmRSS of process %d", pid)
+}
