@@ -120,11 +120,10 @@ func ParseRequestHeader(b []byte, maxBody int) (Header, *cql.Error) {
 		Length:  int32(binary.BigEndian.Uint32(b[5:])),
 	}
 	if version < cql.MinProtocol || version > cql.MaxProtocol {
-		h.Version = cql.MaxProtocol
-		if version < cql.Protocol3 { // their stream is one byte long
-			h.Stream = int16(int8(b[2]))
-		}
-		// The text is that of Cassandra 3: drivers read the greatest version from it.
+		// The stream and the text are those of Cassandra 3: some drivers only fall
+		// back to another version when the answer is on stream 0, others read the
+		// greatest version from the text.
+		h.Version, h.Stream = cql.MaxProtocol, 0
 		return h, cql.ProtocolError("Invalid or unsupported protocol version (%d); the lowest supported version is %d and the greatest is %d",
 			version, cql.MinProtocol, cql.MaxProtocol)
 	}

@@ -407,10 +407,10 @@ func TestHeaderErrors(t *testing.T) {
 		text   string
 		stream int16
 	}{
-		"version 5":  {[]byte{5, 0, 1, 2, 5, 0, 0, 0, 0}, fmt.Sprintf(version, 5), 0x0102},
-		"version 6":  {[]byte{6, 0x10, 0, 2, 5, 0, 0, 0, 0}, fmt.Sprintf(version, 6), 2},
-		"version 2":  {[]byte{2, 0, 0xFE, 5, 0, 0, 0, 0, 0}, fmt.Sprintf(version, 2), -2},
-		"HTTP":       {[]byte("GET / HTTP"), fmt.Sprintf(version, 'G'), 0x5420},
+		"version 5":  {[]byte{5, 0, 1, 2, 5, 0, 0, 0, 0}, fmt.Sprintf(version, 5), 0},
+		"version 6":  {[]byte{6, 0x10, 0, 2, 5, 0, 0, 0, 0}, fmt.Sprintf(version, 6), 0},
+		"version 2":  {[]byte{2, 0, 0xFE, 5, 0, 0, 0, 0, 0}, fmt.Sprintf(version, 2), 0},
+		"HTTP":       {[]byte("GET / HTTP"), fmt.Sprintf(version, 'G'), 0},
 		"response":   {[]byte{0x84, 0, 0, 1, 8, 0, 0, 0, 0}, "Wrong protocol direction, expected REQUEST, got RESPONSE", 1},
 		"no opcode":  {[]byte{4, 0, 0, 1, 0x44, 0, 0, 0, 0}, "Unknown opcode 68", 1},
 		"gap opcode": {[]byte{4, 0, 0, 1, 4, 0, 0, 0, 0}, "Unknown opcode 4", 1},

@@ -34,31 +34,62 @@ const (
 // alternative at input 'x'"), or of code Invalid where Cassandra's parser gives
 // one. Such a text can quote a constant of the statement.
 func Parse(text string) (*ast.Parsed, error) {
+	p, err := newParser(text)
+	if err != nil {
+		return nil, err
+	}
+	defer p.release()
+	statement := p.statement()
+	for p.acceptPunct(';') {
+	}
+	if err := p.end(); err != nil {
+		return nil, err
+	}
+	return &ast.Parsed{Text: text, Statement: statement, Markers: p.markers}, nil
+}
+
+// ParseType reads a type by itself, "map<text, frozen<list<int>>>", as the
+// Keyspaces API and the system tables write it. Its errors are those of Parse.
+func ParseType(text string) (*ast.TypeName, error) {
+	p, err := newParser(text)
+	if err != nil {
+		return nil, err
+	}
+	defer p.release()
+	typ := p.typeName()
+	if err := p.end(); err != nil {
+		return nil, err
+	}
+	return typ, nil
+}
+
+// newParser splits text into tokens.
+func newParser(text string) (*parser, error) {
 	if len(text) > MaxText {
 		return nil, cql.Invalid("The statement is too long: %d bytes exceed the maximum of %d", len(text), MaxText)
 	}
 	p := parsers.Get().(*parser)
-	defer p.release()
 	var ok bool
 	p.toks, p.bad, ok = tokenize(text, p.toks[:0], MaxTokens)
 	if !ok {
+		p.release()
 		return nil, cql.Invalid("The statement has more than %d tokens", MaxTokens)
 	}
 	p.src = text
-	statement := p.statement()
-	for p.acceptPunct(';') {
-	}
-	if p.err == nil && p.tok().kind != tokEOF {
-		if p.tok().kind == tokBad {
-			p.unexpected()
-		} else {
-			p.syntaxAt(p.tok(), "missing EOF at '"+p.show(p.tok())+"'")
-		}
+	return p, nil
+}
+
+// end checks that everything has been read, and returns the first error.
+func (p *parser) end() error {
+	if t := p.tok(); p.err == nil && t.kind == tokBad {
+		p.unexpected()
+	} else if p.err == nil && t.kind != tokEOF {
+		p.syntaxAt(t, "missing EOF at '"+p.show(t)+"'")
 	}
 	if p.err != nil {
-		return nil, p.err
+		return p.err
 	}
-	return &ast.Parsed{Text: text, Statement: statement, Markers: p.markers}, nil
+	return nil
 }
 
 // parsers keeps token slices between calls; it holds no state that a caller

@@ -217,6 +217,32 @@ func TestErrorCode(t *testing.T) {
 	}
 }
 
+func TestParseType(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"INT":                             "int",
+		" map< text,frozen<list<int>> > ": "map<text, frozen<list<int>>>",
+		`ks."My Type"`:                    `ks."My Type"`,
+		"tuple<int, varchar, ks.t>":       "tuple<int, varchar, ks.t>",
+		"vector<float, 3>":                "vector<float, 3>",
+		"'org.example.T'":                 "'org.example.T'",
+	} {
+		typ, err := ParseType(in)
+		if err != nil {
+			t.Errorf("%q: %v", in, err)
+			continue
+		}
+		if got := ast.String(typ); got != want {
+			t.Errorf("%q is %q, want %q", in, got, want)
+		}
+	}
+	for _, in := range []string{"", "int int", "list<>", "map<int>", "list<int", "int;", "12", "foo<int>", strings.Repeat("list<", MaxDepth+1), "'"} {
+		if typ, err := ParseType(in); err == nil {
+			t.Errorf("%q is read as %s", in, ast.String(typ))
+		}
+	}
+}
+
 func TestReservedWordsAreQuoted(t *testing.T) {
 	t.Parallel()
 	for word := range keywords {

@@ -131,7 +131,7 @@ func (c *conn) runQuery(t *task) error {
 	if err != nil {
 		return err
 	}
-	if b, ok := st.Statement.(*ast.Batch); ok && len(b.Statements) == 0 {
+	if isEmptyBatch(st) {
 		t.res.Void()
 		return nil
 	}
@@ -141,6 +141,13 @@ func (c *conn) runQuery(t *task) error {
 	}
 	t.res.SkipMetadata(t.query.SkipMetadata)
 	return c.server.cfg.Handler.Execute(c.ctx, req, &t.res)
+}
+
+// isEmptyBatch reports whether st is a batch of nothing, which succeeds: some
+// clients use it to see whether the server answers.
+func isEmptyBatch(st *ast.Parsed) bool {
+	b, ok := st.Statement.(*ast.Batch)
+	return ok && len(b.Statements) == 0
 }
 
 // bindQuery puts a QUERY's values into the order of its markers.
@@ -219,16 +226,18 @@ func (c *conn) runPrepare(t *task) error {
 	cache := c.server.prepared
 	for range maxPrepareTries {
 		generation := cache.generation.Load()
-		info, err := c.server.cfg.Handler.Prepare(c.ctx, req)
-		if err != nil {
-			return err
+		var info PreparedInfo
+		if !isEmptyBatch(st) {
+			if info, err = c.server.cfg.Handler.Prepare(c.ctx, req); err != nil {
+				return err
+			}
 		}
 		if len(info.Bind) != len(st.Markers) {
 			return cql.ServerError(fmt.Errorf("the handler described %d of %d bind markers", len(info.Bind), len(st.Markers)))
 		}
 		p := &Prepared{
 			ID: statementID(t.keyspace, st.Text), Keyspace: t.keyspace, Statement: st, Info: info,
-			bind: frame.NewMetadata(info.Bind), tables: touchedTables(st.Statement, t.keyspace),
+			bind: frame.NewMetadata(info.Bind), tables: ast.Tables(st.Statement, t.keyspace),
 			names: markerNames(st.Markers, info.Bind),
 		}
 		if info.Plan != nil {
@@ -254,6 +263,10 @@ func (c *conn) runExecute(t *task) error {
 	p, perr := c.server.prepared.get(t.exec.ID)
 	if perr != nil {
 		return perr
+	}
+	if isEmptyBatch(p.Statement) {
+		t.res.Void()
+		return nil
 	}
 	req := c.request(t, p.Statement, p.Keyspace, &t.exec.Params)
 	req.Prepared = p

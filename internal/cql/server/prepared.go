@@ -2,17 +2,17 @@ package server
 
 import (
 	"container/list"
-	"crypto/md5" //nolint:gosec // the protocol's drivers expect Cassandra's ids; nothing is trusted because of one
+	"crypto/md5"
 	"sync"
 	"sync/atomic"
 
 	"spoor/internal/cql"
-	"spoor/internal/cql/ast"
 	"spoor/internal/cql/frame"
 )
 
 // statementID is Cassandra's id of a prepared statement. Drivers expect the same
-// id from every server of a cluster.
+// id from every server of a cluster. MD5 is not trusted with anything: put
+// refuses another statement of the same id.
 func statementID(keyspace, text string) [16]byte {
 	return md5.Sum([]byte(keyspace + text))
 }
@@ -96,31 +96,4 @@ func (c *preparedCache) invalidate(change frame.SchemaChange) {
 			}
 		}
 	}
-}
-
-// touchedTables are the tables that a statement reads or writes, with keyspace
-// for those that name none.
-func touchedTables(st ast.Statement, keyspace string) []ast.QualifiedName {
-	var tables []ast.QualifiedName
-	add := func(t ast.QualifiedName) {
-		if t.Keyspace == "" {
-			t.Keyspace = keyspace
-		}
-		tables = append(tables, t)
-	}
-	switch st := st.(type) {
-	case *ast.Select:
-		add(st.Table)
-	case *ast.Insert:
-		add(st.Table)
-	case *ast.Update:
-		add(st.Table)
-	case *ast.Delete:
-		add(st.Table)
-	case *ast.Batch:
-		for _, child := range st.Statements {
-			tables = append(tables, touchedTables(child, keyspace)...)
-		}
-	}
-	return tables
 }

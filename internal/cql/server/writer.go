@@ -9,8 +9,8 @@ import (
 
 // The bounds on what waits to be written to one connection.
 const (
-	maxPending  = 4 << 20 // bytes; beyond it requests wait to hand over their response
-	keepPending = 1 << 20 // bytes; a buffer that grew larger is not kept
+	maxPending  = 4 << 20  // bytes; beyond it requests wait to hand over their response
+	keepPending = 64 << 10 // bytes; a buffer that grew larger is not kept
 )
 
 // writer sends whole frames. The request that finds nobody writing writes its
