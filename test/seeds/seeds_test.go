@@ -245,9 +245,8 @@ func session(t *testing.T, srv *harness.Server, p harness.Profile, version uint1
 		conf.SslOpts.Config.CipherSuites = []uint16{suite}
 	}
 	if p.CQLUser == "" {
-		a := sigv4.NewAwsAuthenticator()
-		a.Region, a.AccessKeyId, a.SecretAccessKey, a.SessionToken = srv.Region, p.AccessKeyID, p.SecretAccessKey, p.SessionToken
-		conf.Authenticator = sasl{a}
+		conf.Authenticator = sasl{sigv4.AwsAuthenticator{Region: srv.Region, AccessKeyId: p.AccessKeyID,
+			SecretAccessKey: p.SecretAccessKey, SessionToken: p.SessionToken}}
 	}
 	s, err := conf.CreateSession()
 	if err != nil {
