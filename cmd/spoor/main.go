@@ -27,6 +27,7 @@ type commands struct {
 	Verify  verifyCmd  `cmd:"" help:"Verify a trail's log files and digests."`
 	Tail    tailCmd    `cmd:"" help:"Print records as they are made."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+	Gateway gatewayCmd `cmd:"" hidden:"" help:"The embedded object gateway; started by serve."`
 
 	Config kong.ConfigFlag `help:"JSON file with settings; keys are the flags' names." env:"SPOOR_CONFIG" placeholder:"FILE"`
 }

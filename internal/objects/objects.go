@@ -1,0 +1,373 @@
+// Package objects is object storage as the rest of the server uses it: the
+// embedded gateway, which keeps each object as a plain file, or any S3. It
+// stands behind the S3 front, under trail delivery and Athena's results, and
+// gives DuckDB a local path where there is one.
+package objects
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+)
+
+var (
+	// ErrNoSuchBucket and ErrNoSuchKey say that what was asked for is not there;
+	// asking again does not help.
+	ErrNoSuchBucket = errors.New("objects: no such bucket")
+	ErrNoSuchKey    = errors.New("objects: no such key")
+)
+
+// startTimeout bounds the wait for the embedded gateway.
+const startTimeout = 20 * time.Second
+
+// maxSocketPath is the longest path of a unix socket that every system takes.
+const maxSocketPath = 100
+
+// Config says where objects live. Either Dir and Command, or Endpoint.
+type Config struct {
+	// Dir holds the embedded gateway's objects.
+	Dir string
+	// Command starts the gateway's process: this program and its hidden
+	// subcommand.
+	Command []string
+	// Endpoint is an S3 elsewhere; Access, Secret and Region are for it.
+	Endpoint               string
+	Access, Secret, Region string
+	Log                    *slog.Logger
+}
+
+// Store is an open object storage. It is safe for concurrent use.
+type Store struct {
+	client    *s3.Client
+	transport http.RoundTripper
+	endpoint  string
+	creds     aws.Credentials
+	region    string
+	root      string // "" unless embedded
+	proc      *process
+}
+
+// process is the embedded gateway's.
+type process struct {
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	dir    string // of the socket, removed at the end
+	exited chan struct{}
+	err    error // of the exit; valid after exited
+}
+
+// Info describes an object.
+type Info struct {
+	Size         int64
+	ETag         string
+	LastModified time.Time
+	ContentType  string
+	Metadata     map[string]string // lower-case names without x-amz-meta-
+}
+
+// PutOptions are an object's headers.
+type PutOptions struct {
+	ContentType     string
+	ContentEncoding string
+	Metadata        map[string]string
+}
+
+// Item is an object of a listing.
+type Item struct {
+	Key          string
+	Size         int64
+	ETag         string
+	LastModified time.Time
+}
+
+// Open starts the embedded gateway, or connects to an S3.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	s := &Store{endpoint: c.Endpoint, region: c.Region, creds: aws.Credentials{AccessKeyID: c.Access, SecretAccessKey: c.Secret}}
+	if s.region == "" {
+		s.region = "us-east-1"
+	}
+	tr := &http.Transport{MaxIdleConnsPerHost: 128, IdleConnTimeout: time.Minute, DisableCompression: true,
+		ExpectContinueTimeout: time.Second, ResponseHeaderTimeout: 5 * time.Minute}
+	if c.Endpoint == "" {
+		if err := s.startGateway(ctx, c, tr); err != nil {
+			return nil, err
+		}
+	}
+	s.transport = tr
+	s.client = s3.New(s3.Options{
+		BaseEndpoint: aws.String(s.endpoint), UsePathStyle: true, Region: s.region, HTTPClient: &http.Client{Transport: tr},
+		Credentials: credentials.NewStaticCredentialsProvider(s.creds.AccessKeyID, s.creds.SecretAccessKey, ""),
+		// Checksums in trailers cost a second pass and are not every S3's.
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
+		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
+	})
+	if err := s.waitReady(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) startGateway(ctx context.Context, c Config, tr *http.Transport) error {
+	root, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return fmt.Errorf("finding the object directory: %w", err)
+	}
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return fmt.Errorf("creating the object directory: %w", err)
+	}
+	s.root = root
+	// A socket's path is short and its directory nobody else's.
+	dir, err := os.MkdirTemp("", "spoor-objects-")
+	if err != nil {
+		return fmt.Errorf("creating the gateway's socket: %w", err)
+	}
+	socket := filepath.Join(dir, "s3.sock")
+	if len(socket) > maxSocketPath {
+		return errors.Join(fmt.Errorf("the path of temporary files %s is too long for a socket; set TMPDIR to a shorter one", dir), os.RemoveAll(dir))
+	}
+	s.creds = aws.Credentials{AccessKeyID: randomHex(10), SecretAccessKey: randomHex(20)}
+	conf, err := json.Marshal(gatewayConfig{Root: root, Sidecar: root + ".meta", Socket: socket,
+		Access: s.creds.AccessKeyID, Secret: s.creds.SecretAccessKey, Region: s.region})
+	if err != nil {
+		return fmt.Errorf("encoding the gateway's configuration: %w", err)
+	}
+	p := &process{cmd: exec.Command(c.Command[0], c.Command[1:]...), dir: dir, exited: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), "GOMEMLIMIT=64MiB", "GOGC=50")
+	p.cmd.Stdout, p.cmd.Stderr = logWriter{c.Log}, logWriter{c.Log}
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		return errors.Join(fmt.Errorf("starting the gateway: %w", err), os.RemoveAll(dir))
+	}
+	if err := p.cmd.Start(); err != nil {
+		return errors.Join(fmt.Errorf("starting the gateway: %w", err), os.RemoveAll(dir))
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
+	s.proc = p
+	if _, err := p.stdin.Write(append(conf, '\n')); err != nil {
+		return errors.Join(fmt.Errorf("configuring the gateway: %w", err), s.Close())
+	}
+	tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}
+	s.endpoint = "http://objects.localhost"
+	return nil
+}
+
+// logWriter passes on what the gateway prints, which is only trouble.
+type logWriter struct{ log *slog.Logger }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	for _, line := range strings.Split(strings.TrimSpace(string(p)), "\n") {
+		if line != "" && w.log != nil {
+			w.log.Debug("object gateway", "output", line)
+		}
+	}
+	return len(p), nil
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // does not fail (Go 1.24)
+	return hex.EncodeToString(b)
+}
+
+func (s *Store) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := s.client.ListBuckets(ctx, &s3.ListBucketsInput{}, func(o *s3.Options) { o.RetryMaxAttempts = 1 })
+		if err == nil {
+			return nil
+		}
+		if s.proc == nil {
+			return fmt.Errorf("the object storage at %s does not answer: %w", s.endpoint, err)
+		}
+		select {
+		case <-s.proc.exited:
+			return fmt.Errorf("the object gateway ended at once (%w); run with --log-level debug to see why", s.proc.err)
+		case <-ctx.Done():
+			return fmt.Errorf("the object gateway does not answer: %w", err)
+		case <-tick.C:
+		}
+	}
+}
+
+// Failed is closed when the embedded gateway ended by itself; nil without one.
+func (s *Store) Failed() <-chan struct{} {
+	if s.proc == nil {
+		return nil
+	}
+	return s.proc.exited
+}
+
+// Close stops the embedded gateway.
+func (s *Store) Close() error {
+	if s.proc == nil {
+		return nil
+	}
+	err := s.proc.stdin.Close()
+	select {
+	case <-s.proc.exited:
+	case <-time.After(10 * time.Second):
+		err = errors.Join(err, s.proc.cmd.Process.Kill())
+		<-s.proc.exited
+	}
+	return errors.Join(err, os.RemoveAll(s.proc.dir))
+}
+
+// Origin is what the S3 front forwards to: an endpoint, its credentials and
+// region, and the way there.
+func (s *Store) Origin() (endpoint string, creds aws.Credentials, region string, rt http.RoundTripper) {
+	return s.endpoint, s.creds, s.region, s.transport
+}
+
+// Put stores an object. When it returns, the object is durable.
+func (s *Store) Put(ctx context.Context, bucket, key string, body []byte, o PutOptions) error {
+	in := &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(body), Metadata: o.Metadata}
+	if o.ContentType != "" {
+		in.ContentType = &o.ContentType
+	}
+	if o.ContentEncoding != "" {
+		in.ContentEncoding = &o.ContentEncoding
+	}
+	if _, err := s.client.PutObject(ctx, in); err != nil {
+		return wrap("storing", bucket, key, err)
+	}
+	return s.Sync(bucket, key)
+}
+
+// Sync makes an object that the embedded gateway has stored durable: the
+// gateway renames files into place and does not sync them. For any other S3
+// the answer to the request already says so.
+func (s *Store) Sync(bucket, key string) error {
+	name, ok := s.LocalPath(bucket, key)
+	if !ok {
+		return nil
+	}
+	f, err := os.Open(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // a concurrent delete; there is nothing to keep
+	}
+	if err != nil {
+		return fmt.Errorf("syncing %s/%s: %w", bucket, key, err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("syncing %s/%s: %w", bucket, key, err)
+	}
+	// The new names too: of the file and of the directories made for it.
+	for dir := filepath.Dir(name); len(dir) >= len(s.root); dir = filepath.Dir(dir) {
+		if err := syncDir(dir); err != nil {
+			return fmt.Errorf("syncing %s/%s: %w", bucket, key, err)
+		}
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Get opens an object. The caller closes the body.
+func (s *Store) Get(ctx context.Context, bucket, key string) (io.ReadCloser, Info, error) {
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return nil, Info{}, wrap("reading", bucket, key, err)
+	}
+	return out.Body, Info{Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag), LastModified: aws.ToTime(out.LastModified),
+		ContentType: aws.ToString(out.ContentType), Metadata: out.Metadata}, nil
+}
+
+// Head describes an object.
+func (s *Store) Head(ctx context.Context, bucket, key string) (Info, error) {
+	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return Info{}, wrap("reading", bucket, key, err)
+	}
+	return Info{Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag), LastModified: aws.ToTime(out.LastModified),
+		ContentType: aws.ToString(out.ContentType), Metadata: out.Metadata}, nil
+}
+
+// List calls fn for every object whose key has the prefix and orders after
+// startAfter, in key order, until fn returns false.
+func (s *Store) List(ctx context.Context, bucket, prefix, startAfter string, fn func(Item) bool) error {
+	in := &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &prefix}
+	if startAfter != "" {
+		in.StartAfter = &startAfter
+	}
+	pages := s3.NewListObjectsV2Paginator(s.client, in)
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return wrap("listing", bucket, prefix, err)
+		}
+		for _, o := range page.Contents {
+			if !fn(Item{Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), ETag: aws.ToString(o.ETag), LastModified: aws.ToTime(o.LastModified)}) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// Delete removes an object; removing one that is not there succeeds.
+func (s *Store) Delete(ctx context.Context, bucket, key string) error {
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key})
+	if err = wrap("deleting", bucket, key, err); errors.Is(err, ErrNoSuchKey) {
+		return nil
+	}
+	return err
+}
+
+// LocalPath is the file that holds an object of the embedded gateway, whether
+// it exists or not. ok is false for other storage and for keys that no file
+// can have.
+func (s *Store) LocalPath(bucket, key string) (name string, ok bool) {
+	if s.root == "" || !filepath.IsLocal(bucket) || strings.ContainsRune(bucket, '/') || !filepath.IsLocal(key) {
+		return "", false
+	}
+	return filepath.Join(s.root, bucket, filepath.FromSlash(key)), true
+}
+
+func wrap(op, bucket, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var noBucket *types.NoSuchBucket
+	var noKey *types.NoSuchKey
+	var notFound *types.NotFound
+	var api smithy.APIError
+	switch {
+	case errors.As(err, &noBucket), errors.As(err, &api) && api.ErrorCode() == "NoSuchBucket":
+		return fmt.Errorf("%s %s/%s: %w", op, bucket, key, ErrNoSuchBucket)
+	case errors.As(err, &noKey), errors.As(err, &notFound):
+		return fmt.Errorf("%s %s/%s: %w", op, bucket, key, ErrNoSuchKey)
+	}
+	return fmt.Errorf("%s %s/%s: %w", op, bucket, key, err)
+}

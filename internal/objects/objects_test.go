@@ -1,0 +1,113 @@
+package objects
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// TestMain lets the test binary be the gateway's process.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "gateway" {
+		if err := RunGateway(context.Background(), os.Stdin); err != nil {
+			slog.Error("gateway", "err", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func open(t *testing.T, dir string) *Store {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), Config{Dir: dir, Command: []string{self, "gateway"}, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestStore runs two stores in one process: objects, metadata, listing, and
+// all of it again after a restart.
+func TestStore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ctx := t.Context()
+	for round := range 2 {
+		a, b := open(t, dir+"/a"), open(t, dir+"/b")
+		if round == 0 {
+			for _, s := range []*Store{a, b} {
+				name := "bucket"
+				if _, err := s.client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, key := range []string{"x/1", "x/2", "x/3", "y"} {
+				if err := a.Put(ctx, "bucket", key, []byte("body of "+key), PutOptions{ContentType: "application/json", ContentEncoding: "gzip",
+					Metadata: map[string]string{"signature": "abc", "signature-algorithm": "SHA256withRSA"}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		body, info, err := a.Get(ctx, "bucket", "x/2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(body)
+		if err := errors.Join(err, body.Close()); err != nil || string(got) != "body of x/2" {
+			t.Fatalf("%q, %v", got, err)
+		}
+		if info.Metadata["signature"] != "abc" || info.ContentType != "application/json" || info.Size != int64(len(got)) {
+			t.Errorf("%+v", info)
+		}
+		name, ok := a.LocalPath("bucket", "x/2")
+		onDisk, err := os.ReadFile(name)
+		if !ok || err != nil || !bytes.Equal(onDisk, got) {
+			t.Errorf("%s holds %q (%v)", name, onDisk, err)
+		}
+		var keys []string
+		if err := a.List(ctx, "bucket", "x/", "x/1", func(i Item) bool { keys = append(keys, i.Key); return true }); err != nil {
+			t.Fatal(err)
+		}
+		if len(keys) != 2 || keys[0] != "x/2" || keys[1] != "x/3" {
+			t.Errorf("listed %q", keys)
+		}
+		if _, err := b.Head(ctx, "bucket", "x/2"); !errors.Is(err, ErrNoSuchKey) {
+			t.Errorf("the other store has it too: %v", err)
+		}
+		if _, _, err := a.Get(ctx, "bucket", "nothing"); !errors.Is(err, ErrNoSuchKey) {
+			t.Errorf("a missing object: %v", err)
+		}
+		if err := a.Put(ctx, "no-bucket", "k", nil, PutOptions{}); !errors.Is(err, ErrNoSuchBucket) {
+			t.Errorf("a missing bucket: %v", err)
+		}
+		if err := errors.Join(a.Delete(ctx, "bucket", "nothing"), a.Close(), b.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestLocalPath(t *testing.T) {
+	t.Parallel()
+	s := &Store{root: "/data"}
+	for _, key := range []string{"../x", "/etc/passwd", "a/../../b", ""} {
+		if name, ok := s.LocalPath("bucket", key); ok {
+			t.Errorf("%q is %s", key, name)
+		}
+	}
+	for _, bucket := range []string{"..", "a/b", ""} {
+		if name, ok := s.LocalPath(bucket, "k"); ok {
+			t.Errorf("bucket %q is %s", bucket, name)
+		}
+	}
+}
