@@ -346,3 +346,28 @@ func (p *Policy) GrantsService(service, action, resource string, ctx Context) bo
 	d := Evaluate(&Request{Principal: Principal{Service: service}, Action: action, Resource: resource, Context: ctx}, &Input{Resource: p})
 	return d.Allowed
 }
+
+// Public reports whether a statement grants something to everybody without a
+// condition, which is what S3 calls a public policy.
+func (p *Policy) Public() bool {
+	for i := range p.statements {
+		s := &p.statements[i]
+		if !s.deny && s.principals != nil && s.principals.any && len(s.conditions) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// OnlyResources reports whether every resource that the policy names is
+// accepted; S3 refuses a bucket policy about another bucket.
+func (p *Policy) OnlyResources(accept func(arn string) bool) bool {
+	for i := range p.statements {
+		for _, r := range p.statements[i].resources {
+			if !accept(r.text) {
+				return false
+			}
+		}
+	}
+	return true
+}
