@@ -37,7 +37,11 @@ type Options struct {
 	CacheBytes int64
 	// MemTableBytes is the size of one memtable; 0 means 16 MiB.
 	MemTableBytes uint64
-	Logger        *slog.Logger
+	// Merger combines the operands of Batch.Merge; nil means none may be written.
+	// Its name is part of the store: a store is only opened with the merger that
+	// it was created with.
+	Merger *pebble.Merger
+	Logger *slog.Logger
 	// Fatal is called when the log can no longer be written, and must not
 	// return: going on would answer calls without a record. nil means panic,
 	// which ends the process; what was acknowledged is on disk and recovery
@@ -102,6 +106,7 @@ func Open(dir string, o Options) (*Store, error) {
 		FormatMajorVersion:          pebble.FormatNewest,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
+		Merger:                      o.Merger,
 		Logger:                      pebbleLogger{o.Logger, o.Fatal},
 	})
 	if err != nil {
@@ -186,6 +191,10 @@ func (s *Store) NewBatch() *Batch { return &Batch{b: s.db.NewBatch()} }
 // Set writes key. The slices are copied. A failure here is a full batch
 // (4 GiB) or a closed one, both mistakes of the program, so it panics.
 func (b *Batch) Set(key, value []byte) { must(b.b.Set(key, value, nil)) }
+
+// Merge adds an operand to the value of key, which Options.Merger combines with
+// the others when the key is read. The slices are copied.
+func (b *Batch) Merge(key, operand []byte) { must(b.b.Merge(key, operand, nil)) }
 
 // Delete removes key.
 func (b *Batch) Delete(key []byte) { must(b.b.Delete(key, nil)) }
