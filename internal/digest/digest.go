@@ -90,6 +90,17 @@ type Range struct {
 	First uint64 `json:"firstSequence"`
 	Last  uint64 `json:"lastSequence"`
 	Count int    `json:"records"`
+	// Skipped, when not 0, says that the records [Skipped, First) were made
+	// while the trail did not log; no file has them.
+	Skipped uint64 `json:"notLoggedFrom,omitempty"`
+}
+
+// Begin is the first sequence number that the file accounts for.
+func (r *Range) Begin() uint64 {
+	if r.Skipped != 0 {
+		return r.Skipped
+	}
+	return r.First
 }
 
 // ExtensionVersion is the version of Extension that this build writes.
@@ -103,9 +114,9 @@ type Extension struct {
 	// stops and restarts.
 	Number uint64 `json:"digestNumber"`
 	// First and Last are the sequence numbers that the digest's log files
-	// cover together; Last = First-1 when there are none. Within a chain the
-	// next digest continues at Last+1; a starting digest may begin later,
-	// since nothing is delivered while the trail is stopped.
+	// account for together; Last = First-1 when there are none. The next digest
+	// continues at Last+1. Only a starting digest may begin later: what was
+	// delivered while log file validation was off is in no digest.
 	First uint64 `json:"firstSequence"`
 	Last  uint64 `json:"lastSequence"`
 	// Prior is the last digest before a starting one, which AWS's own link

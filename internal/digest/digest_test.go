@@ -27,11 +27,11 @@ func sample() *Digest {
 		Object: place.DigestKey("audit", "us-east-1", end), PublicKeyFingerprint: strings.Repeat("ab", 16), SignatureAlgorithm: SignatureAlgorithm,
 		LogFiles: []LogFile{
 			{Bucket: "bucket", Object: place.LogKey(end.Add(-30*time.Minute), "abcdefgh01234567"), Hash: Hash([]byte("a")), HashAlgorithm: HashAlgorithm,
-				NewestEventTime: ptr("2026-11-24T09:29:00Z"), OldestEventTime: ptr("2026-11-24T09:28:00Z"), Records: &Range{11, 20, 7}},
+				NewestEventTime: ptr("2026-11-24T09:29:00Z"), OldestEventTime: ptr("2026-11-24T09:28:00Z"), Records: &Range{First: 11, Last: 20, Count: 7}},
 			{Bucket: "bucket", Object: place.LogKey(end.Add(-10*time.Minute), "ABCDEFGH01234567"), Hash: Hash([]byte("b<&>")), HashAlgorithm: HashAlgorithm,
-				NewestEventTime: ptr("2026-11-24T09:49:00Z"), OldestEventTime: ptr("2026-11-24T09:30:00Z"), Records: &Range{21, 21, 1}},
+				NewestEventTime: ptr("2026-11-24T09:49:00Z"), OldestEventTime: ptr("2026-11-24T09:30:00Z"), Records: &Range{First: 22, Last: 22, Count: 1, Skipped: 21}},
 		},
-		Extension: &Extension{Version: ExtensionVersion, TrailARN: "arn:aws:cloudtrail:us-east-1:123456789012:trail/audit", Number: 3, First: 11, Last: 21,
+		Extension: &Extension{Version: ExtensionVersion, TrailARN: "arn:aws:cloudtrail:us-east-1:123456789012:trail/audit", Number: 3, First: 11, Last: 22,
 			Regions: []string{"eu-west-1", "us-east-1"}},
 	}
 	d.SetPrevious(&Link{Bucket: "bucket", Object: "logs/previous", Hash: Hash(nil), Signature: "00ff"})

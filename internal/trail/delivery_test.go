@@ -1,0 +1,512 @@
+package trail
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"spoor/internal/digest"
+)
+
+// delivered is the content of a bucket, read as a consumer reads it.
+type delivered struct {
+	files   map[string][]string // log file → event ids
+	ids     map[string]int      // event id → how often
+	digests []string            // keys in order
+}
+
+func (r *rig) delivered() delivered {
+	r.t.Helper()
+	r.bucket.mu.Lock()
+	defer r.bucket.mu.Unlock()
+	d := delivered{files: map[string][]string{}, ids: map[string]int{}}
+	for key, o := range r.bucket.objects {
+		if o.opts.ACL != bucketACL || o.opts.ContentType != "application/json" || o.opts.ContentEncoding != "gzip" {
+			r.t.Errorf("%s has headers %+v", key, o.opts)
+		}
+		if strings.Contains(key, "/CloudTrail-Digest/") {
+			d.digests = append(d.digests, key)
+			continue
+		}
+		var f struct{ Records []struct{ EventID string } }
+		if err := json.Unmarshal(gunzip(r.t, o.body), &f); err != nil {
+			r.t.Fatalf("%s: %v", key, err)
+		}
+		for _, x := range f.Records {
+			d.files[key] = append(d.files[key], x.EventID)
+			d.ids[x.EventID]++
+		}
+	}
+	sort.Strings(d.digests)
+	return d
+}
+
+// checkChain verifies every digest of a region from the newest back, as the
+// oracle of the tests here: signatures, links, numbers, coverage, hashes. It
+// returns how many log files are listed.
+func (r *rig) checkChain(region string) int {
+	r.t.Helper()
+	keys, err := publicKeys(r.store, region)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	byPrint := map[string]PublicKey{}
+	for _, k := range keys {
+		byPrint[k.Fingerprint] = k
+	}
+	var prev *digest.Digest
+	var prevLink *digest.Link
+	listed := map[string]bool{}
+	for _, key := range r.delivered().digests {
+		if !strings.Contains(key, "_CloudTrail-Digest_"+region+"_") {
+			continue
+		}
+		o := r.bucket.objects[key]
+		plain := gunzip(r.t, o.body)
+		d, err := digest.Parse(plain)
+		if err != nil {
+			r.t.Fatalf("%s: %v", key, err)
+		}
+		pub, err := digest.ParsePublicKey(byPrint[d.PublicKeyFingerprint].Value)
+		if err != nil {
+			r.t.Fatalf("%s: %v", key, err)
+		}
+		sig := o.opts.Metadata[digest.MetaSignature]
+		if err := d.Verify(pub, digest.Hash(plain), sig); err != nil {
+			r.t.Errorf("%s: %v", key, err)
+		}
+		x := d.Extension
+		if prev == nil {
+			if x.Number != 1 || x.First != 1 {
+				r.t.Errorf("%s is the first and has number %d, coverage from %d", key, x.Number, x.First)
+			}
+		} else {
+			link := d.Previous()
+			if link == nil {
+				link = x.Prior
+			}
+			if link == nil || *link != *prevLink {
+				r.t.Errorf("%s is linked to %v, want %v", key, link, prevLink)
+			}
+			if x.Number != prev.Extension.Number+1 || x.First != prev.Extension.Last+1 {
+				r.t.Errorf("%s: number %d from %d, before it %d to %d", key, x.Number, x.First, prev.Extension.Number, prev.Extension.Last)
+			}
+			if prev.Extension.Final != (d.Previous() == nil) {
+				r.t.Errorf("%s: starting %v after final %v", key, d.Previous() == nil, prev.Extension.Final)
+			}
+		}
+		at := x.First
+		for _, f := range d.LogFiles {
+			if f.Records.Begin() != at {
+				r.t.Errorf("%s: %s begins at %d, want %d", key, f.Object, f.Records.Begin(), at)
+			}
+			at = f.Records.Last + 1
+			if got := digest.Hash(gunzip(r.t, r.bucket.objects[f.Object].body)); got != f.Hash {
+				r.t.Errorf("%s: hash of %s", key, f.Object)
+			}
+			if listed[f.Object] {
+				r.t.Errorf("%s is in two digests", f.Object)
+			}
+			listed[f.Object] = true
+		}
+		if at != x.Last+1 {
+			r.t.Errorf("%s covers to %d, its files to %d", key, x.Last, at-1)
+		}
+		prev, prevLink = d, &digest.Link{Bucket: bucket, Object: key, Hash: digest.Hash(plain), Signature: sig}
+	}
+	return len(listed)
+}
+
+// TestDelivery: what is made while logging is delivered once, with the records
+// that start and stop it; digests come on time and a final one at the end.
+func TestDelivery(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, vfs.NewMem(), newMemory())
+	defer r.close()
+	r.put("CreateTrail", func(*State) {})
+	r.event(home)
+	want := []string{r.start()}
+	for range 5 {
+		want = append(want, r.event(home))
+	}
+	r.event("eu-west-1") // not this trail's
+	r.step(0)
+	r.step(14 * time.Second)
+	if n := len(r.delivered().files); n != 0 {
+		t.Fatalf("%d files before the interval", n)
+	}
+	r.step(time.Second)
+	if n := len(r.delivered().files); n != 1 {
+		t.Fatalf("%d files after the interval", n)
+	}
+	want = append(want, r.event(home))
+	r.step(0)
+	r.step(time.Hour)
+	if n := len(r.delivered().digests); n != 1 {
+		t.Fatalf("%d digests after an hour", n)
+	}
+	r.step(time.Hour)
+	if n := len(r.delivered().digests); n != 2 {
+		t.Fatalf("%d digests after two hours, the second without files", n)
+	}
+	want = append(want, r.event(home), r.stop())
+	r.event(home)
+	if !r.step(time.Second) {
+		t.Error("the follower goes on after everything is delivered")
+	}
+	d := r.delivered()
+	if len(d.digests) != 3 {
+		t.Errorf("digests %q, want the final one too", d.digests)
+	}
+	if len(d.ids) != len(want) {
+		t.Errorf("%d records, want %d", len(d.ids), len(want))
+	}
+	for _, id := range want {
+		if d.ids[id] != 1 {
+			t.Errorf("record %s is there %d times", id, d.ids[id])
+		}
+	}
+	if n := r.checkChain(home); n != len(d.files) {
+		t.Errorf("%d files listed, %d delivered", n, len(d.files))
+	}
+	// Logging again makes a chain of its own, tied to the one before.
+	r.newFollower()
+	again := r.start()
+	r.step(0)
+	r.step(time.Hour)
+	r.stop()
+	r.step(time.Second)
+	d = r.delivered()
+	if d.ids[again] != 1 || len(d.digests) != 5 {
+		t.Errorf("after a restart: record %d times, digests %q", d.ids[again], d.digests)
+	}
+	if n := r.checkChain(home); n != len(d.files) {
+		t.Errorf("%d files listed, %d delivered", n, len(d.files))
+	}
+}
+
+// TestFileSize: a file closes when it is large enough.
+func TestFileSize(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, vfs.NewMem(), newMemory())
+	defer r.close()
+	r.f.maxBytes = 4000
+	r.start()
+	for range 40 {
+		r.event(home)
+	}
+	r.step(0)
+	d := r.delivered()
+	if len(d.files) < 4 {
+		t.Fatalf("%d files", len(d.files))
+	}
+	for key, ids := range d.files {
+		if n := len(gunzip(t, r.bucket.objects[key].body)); n > 4000+1000 || len(ids) < 2 {
+			t.Errorf("%s has %d bytes and %d records", key, n, len(ids))
+		}
+	}
+}
+
+// TestChanges: selectors, bucket prefix and multi-region hold from the record
+// of their change on, however late the follower reads it.
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, vfs.NewMem(), newMemory())
+	defer r.close()
+	r.bucket.policy = strings.Replace(goodPolicy, "/AWSLogs/", "/*AWSLogs/", 1)
+	in, out := []string{r.start(), r.event(home)}, []string{r.event("eu-west-1")}
+	in = append(in, r.put("PutEventSelectors", func(s *State) {
+		s.Settings.Selectors = Selectors{Basic: []BasicSelector{{ReadWrite: WriteOnly, IncludeManagement: true}}}
+	}))
+	out = append(out, r.do(home, &testStep{name: "Get", readOnly: true}))
+	in = append(in, r.event(home), r.put("UpdateTrail", func(s *State) { s.Settings.MultiRegion, s.Settings.Prefix = true, "p" }))
+	moved := []string{r.event("eu-west-1"), r.event(home), r.event("ap-south-1")}
+	in = append(in, moved...)
+	// Home alone again, and everywhere again: what was passed over is said.
+	in = append(in, r.put("UpdateTrail", func(s *State) { s.Settings.MultiRegion = false }))
+	out = append(out, r.event("eu-west-1"), r.event("eu-west-1"))
+	in = append(in, r.put("UpdateTrail", func(s *State) { s.Settings.MultiRegion = true }), r.event("eu-west-1"))
+	in = append(in, r.stop())
+	out = append(out, r.event(home))
+	if !r.step(0) {
+		t.Error("not done")
+	}
+	d := r.delivered()
+	for _, id := range in {
+		if d.ids[id] != 1 {
+			t.Errorf("record %s is there %d times, want once", id, d.ids[id])
+		}
+	}
+	for _, id := range out {
+		if d.ids[id] != 0 {
+			t.Errorf("record %s is there and was not selected", id)
+		}
+	}
+	for key, ids := range d.files {
+		for _, id := range ids {
+			for _, m := range moved {
+				if id == m && !strings.HasPrefix(key, "p/AWSLogs/") {
+					t.Errorf("record %s lies in %s", id, key)
+				}
+			}
+		}
+	}
+	n := 0
+	for _, region := range []string{home, "eu-west-1", "ap-south-1"} {
+		n += r.checkChain(region)
+	}
+	if n != len(d.files) {
+		t.Errorf("%d files listed, %d delivered", n, len(d.files))
+	}
+}
+
+// TestCrash runs a fixed life of a trail, loses power after every single
+// durable step in turn, with the bucket failing in both ways in between, and
+// expects on the restarted server: every record once, the chain whole.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	faults := map[string]func(n int) fault{
+		"works":       nil,
+		"not applied": func(n int) fault { return fault(n%2) * notApplied },
+		"applied":     func(n int) fault { return fault(n%2) * applied },
+		"mixed":       func(n int) fault { return fault(n % 3) },
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for at := 1; ; at++ {
+				if !crashRun(t, at, fault) {
+					if at < 5 {
+						t.Fatalf("only %d durable steps", at)
+					}
+					return
+				}
+			}
+		})
+	}
+}
+
+// crashRun crashes at the at-th durable step of the follower; false when there
+// are fewer.
+func crashRun(t *testing.T, at int, faults func(int) fault) bool {
+	t.Helper()
+	fs := vfs.NewCrashableMem()
+	b := newMemory()
+	b.fault = faults
+	r := newRig(t, fs, b)
+	crashed := false
+	var clone *vfs.MemFS
+	arm := func() {
+		n := 0
+		commit := r.f.committed
+		r.f.committed = func(batch *kvBatch) error {
+			if n++; n != at {
+				return commit(batch)
+			}
+			// Even runs lose power just before the commit, odd ones just after.
+			crashed = true
+			if at%2 == 1 {
+				if err := commit(batch); err != nil {
+					return err
+				}
+			} else if err := batch.Close(); err != nil {
+				return err
+			}
+			clone = fs.CrashClone(vfs.CrashCloneCfg{})
+			return errInjected
+		}
+	}
+	arm()
+	want := []string{r.start()}
+	var steps []func()
+	for i := range 6 {
+		steps = append(steps, func() {
+			want = append(want, r.event(home))
+			if i%2 == 0 {
+				r.put("UpdateTrail", func(s *State) { s.Settings.MultiRegion = i%4 == 0 })
+			}
+		}, func() { r.now = r.now.Add(20 * time.Second) }, func() { r.now = r.now.Add(time.Duration(i%2) * time.Hour) })
+	}
+	steps = append(steps, func() { want = append(want, r.stop()) })
+	for range 120 { // time for the retries
+		steps = append(steps, func() { r.now = r.now.Add(10 * time.Minute) })
+	}
+	for _, s := range steps {
+		s()
+		_, done, err := r.f.step(t.Context())
+		if err != nil {
+			if !crashed {
+				t.Fatal(err)
+			}
+			now := r.now
+			r.close()
+			r.fs = clone
+			r.open()
+			r.now, at = now, -1
+			if _, done, err = r.f.step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if done {
+			break
+		}
+	}
+	defer r.close()
+	d := r.delivered()
+	for _, id := range want {
+		if d.ids[id] != 1 {
+			t.Errorf("crash at step %d: record %s is there %d times", at, id, d.ids[id])
+		}
+	}
+	for id, n := range d.ids {
+		if n != 1 {
+			t.Errorf("record %s is there %d times", id, n)
+		}
+	}
+	if n := r.checkChain(home); n != filesOf(d, home) {
+		t.Errorf("%d files listed, %d delivered", n, filesOf(d, home))
+	}
+	if len(b.clashes) > 0 {
+		t.Errorf("written again with other bytes: %q", b.clashes)
+	}
+	return crashed
+}
+
+func filesOf(d delivered, region string) int {
+	n := 0
+	for k := range d.files {
+		if strings.Contains(k, "/CloudTrail/"+region+"/") {
+			n++
+		}
+	}
+	return n
+}
+
+// TestOutage: while the bucket is away files queue; afterwards all arrive in
+// order, and the status says what happened.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]func(m *memory, out bool){
+		"NoSuchBucket":       func(m *memory, out bool) { m.missing = out },
+		"AccessDenied":       func(m *memory, out bool) { m.policy = map[bool]string{true: "", false: goodPolicy}[out] },
+		"ServiceUnavailable": func(m *memory, out bool) { m.fault = func(int) fault { return map[bool]fault{true: notApplied}[out] } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, vfs.NewMem(), newMemory())
+			defer r.close()
+			want := []string{r.start()}
+			set(r.bucket, true)
+			for range 200 {
+				want = append(want, r.event(home))
+				r.step(time.Minute)
+			}
+			if st := r.f.statuses.get(home); st.Error != name || !st.LatestDelivery.IsZero() {
+				t.Errorf("status %+v", st)
+			}
+			set(r.bucket, false)
+			r.step(maxBackoff * 2)
+			d := r.delivered()
+			for _, id := range want {
+				if d.ids[id] != 1 {
+					t.Errorf("record %s is there %d times", id, d.ids[id])
+				}
+			}
+			if st := r.f.statuses.get(home); st.Error != "" || st.LatestDelivery.IsZero() {
+				t.Errorf("status %+v", st)
+			}
+			r.stop()
+			r.step(time.Hour)
+			r.checkChain(home)
+		})
+	}
+}
+
+// TestGiveUp: after 30 days a file is dropped, said aloud in the log, and the
+// digests show the hole.
+func TestGiveUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, vfs.NewMem(), newMemory())
+	defer r.close()
+	r.start()
+	r.step(0)
+	r.bucket.missing = true
+	r.step(time.Minute)
+	r.step(retryFor + time.Hour)
+	r.bucket.missing = false
+	after := r.event(home)
+	r.step(time.Hour)
+	r.step(time.Hour)
+	if d := r.delivered(); len(d.ids) != 1 || d.ids[after] != 1 {
+		t.Errorf("delivered %v, want only what came after", d.ids)
+	}
+}
+
+// TestRun: the goroutines do what the steps do, start on a change and end.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, vfs.NewMem(), newMemory())
+	defer r.close()
+	m, err := Open(Config{Store: r.store, Journal: r.jr, Bucket: r.bucket, Sealer: plainSealer{}, Log: quiet, Now: time.Now,
+		DeliveryInterval: time.Millisecond, DigestInterval: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.m, r.path.Selector = m, m
+	ctx, cancel := contextWithCancel(t)
+	end := make(chan error, 1)
+	go func() { end <- m.Run(ctx) }()
+	waitFor(t, func() bool { m.run.Lock(); defer m.run.Unlock(); return m.run.ctx != nil })
+	id := r.start()
+	stop := r.stop()
+	waitFor(t, func() bool { m.run.Lock(); defer m.run.Unlock(); return len(m.run.followers) == 0 })
+	cancel()
+	if err := <-end; err != nil {
+		t.Fatal(err)
+	}
+	d := r.delivered()
+	if d.ids[id] != 1 || d.ids[stop] != 1 || len(d.digests) != 1 {
+		t.Errorf("delivered %v, digests %q", d.ids, d.digests)
+	}
+	if st, err := m.Status(arn, home); err != nil || st.LatestDelivery.IsZero() || st.LatestDigestDelivery.IsZero() {
+		t.Errorf("status %+v, %v", st, err)
+	}
+	if _, err := r.jr.Trim(r.jr.Head()); err != nil {
+		t.Error(err)
+	}
+	if c, err := r.jr.Cursor(CursorName(arn)); err != nil || c != 0 {
+		t.Errorf("the cursor of a trail without work is %d (%v)", c, err)
+	}
+}
+
+func BenchmarkDelivery(b *testing.B) {
+	r := newRig(b, vfs.NewMem(), newMemory())
+	defer r.close()
+	r.start()
+	for range 20000 {
+		r.event(home)
+	}
+	var n int64
+	b.ReportAllocs()
+	for b.Loop() {
+		f := newFollower(r.m, arn)
+		if err := f.load(); err != nil {
+			b.Fatal(err)
+		}
+		f.pos = 0
+		f.set, f.match = Settings{Logging: true, Bucket: bucket, GlobalEvents: true}, compile(Selectors{})
+		f.streams = map[string]*stream{}
+		f.committed = func(x *kvBatch) error { n += int64(x.Len()); return x.Close() }
+		if err := f.read(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.SetBytes(int64(20000 * 750))
+	b.ReportMetric(20000*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	_ = fmt.Sprint(n)
+}

@@ -1,0 +1,471 @@
+package trail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sort"
+	"time"
+
+	"spoor/internal/digest"
+	"spoor/internal/journal"
+	"spoor/internal/kv"
+	"spoor/internal/record"
+)
+
+const (
+	// maxFileBytes closes a log file, in bytes of JSON. AWS's bound is 50 MB
+	// compressed; a smaller file reaches its reader sooner.
+	maxFileBytes = 5 << 20
+	// cursorEvery is how many records a follower reads at most before it makes
+	// its position durable although it delivered nothing.
+	cursorEvery = 16384
+	// gather is how long a follower lets records collect after it was woken, so
+	// that it reads many at a time on a busy server.
+	gather = 50 * time.Millisecond
+	// faultPause is the pause after an error that is not the bucket's.
+	faultPause = 5 * time.Second
+)
+
+// follower delivers one trail. Everything in it belongs to the goroutine of
+// run, but for the status (see status.go).
+type follower struct {
+	m   *Manager
+	arn string
+	// The trail's name, split once.
+	account, home, name string
+	log                 *slog.Logger
+
+	set     Settings // in force at pos
+	match   *matcher
+	changes []pendingChange
+	pos     uint64 // read up to here
+	durable uint64 // the cursor in the store
+	streams map[string]*stream
+
+	ev        entryEvent
+	retryAt   time.Time
+	backoff   time.Duration
+	statuses  statusBoard
+	maxBytes  int // maxFileBytes; tests lower it
+	committed func(*kv.Batch) error
+}
+
+// runState is the durable part: the settings in force at the cursor.
+type runState struct {
+	Version  int      `json:"version"`
+	Settings Settings `json:"settings"`
+}
+
+type pendingChange struct {
+	key []byte
+	change
+}
+
+func newFollower(m *Manager, arn string) *follower {
+	f := &follower{m: m, arn: arn, log: m.cfg.Log.With("trail", arn), maxBytes: maxFileBytes}
+	f.committed = m.cfg.Journal.Commit
+	return f
+}
+
+// load reads the durable state. Normal running and recovery start alike.
+func (f *follower) load() error {
+	var err error
+	if f.home, f.account, f.name, err = digest.TrailName(f.arn); err != nil {
+		return err
+	}
+	var run runState
+	if _, err = getJSON(f.m.cfg.Store, runKey(f.arn), &run, &run.Version); err != nil {
+		return err
+	}
+	f.set, f.match = run.Settings, compile(run.Settings.Selectors)
+	if f.pos, err = f.m.cfg.Journal.Cursor(CursorName(f.arn)); err != nil {
+		return err
+	}
+	f.durable = f.pos
+	f.streams = map[string]*stream{}
+	prefix := streamPrefix(f.arn)
+	err = f.m.cfg.Store.Scan(prefix, func(k, v []byte) (bool, error) {
+		region, _, ok := kv.DecodeString(k[len(prefix):])
+		if !ok {
+			return false, fmt.Errorf("the key %q is damaged", k)
+		}
+		s := &stream{f: f, region: region}
+		if err := decodeRow(v, &s.streamState, &s.Version); err != nil {
+			return false, err
+		}
+		f.streams[region] = s
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range f.streams {
+		if err := s.loadQueue(); err != nil {
+			return err
+		}
+	}
+	f.publish()
+	return nil
+}
+
+func (f *follower) loadChanges() ([]pendingChange, error) {
+	var out []pendingChange
+	err := f.m.cfg.Store.Scan(changePrefix(f.arn), func(k, v []byte) (bool, error) {
+		p := pendingChange{key: slices.Clone(k)}
+		if err := decodeRow(v, &p.change, &p.Version); err != nil {
+			return false, err
+		}
+		out = append(out, p)
+		return true, nil
+	})
+	return out, err
+}
+
+// run delivers until ctx ends or nothing is left to do.
+func (f *follower) run(ctx context.Context) error {
+	err := f.load()
+	for {
+		var next time.Time
+		var done bool
+		if err == nil {
+			next, done, err = f.step(ctx)
+		}
+		if ctx.Err() != nil || done {
+			return nil
+		}
+		if err != nil {
+			if stopped(err) {
+				return err
+			}
+			f.log.Error("delivery cannot go on and is tried again", "pause", faultPause, "err", err)
+			if !pause(ctx, faultPause) {
+				return nil
+			}
+			// What is in memory may be ahead of the store now.
+			err = f.load()
+			continue
+		}
+		if !f.wait(ctx, next) {
+			return nil
+		}
+	}
+}
+
+// wait returns when there are new records to look at or the time has come. It
+// is false when ctx has ended.
+func (f *follower) wait(ctx context.Context, next time.Time) bool {
+	d := max(next.Sub(f.m.cfg.Now()), time.Millisecond)
+	timed, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	after := f.pos
+	if !f.set.Logging {
+		// A change brings a record of its own; the others do not matter.
+		after = f.m.cfg.Journal.Head()
+	}
+	if _, err := f.m.cfg.Journal.Wait(timed, after); err != nil {
+		return ctx.Err() == nil
+	}
+	return pause(ctx, min(gather, d))
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// step does all that is due now: read, close files, deliver, make digests. It
+// returns when it wants to be called again even if no record comes.
+func (f *follower) step(ctx context.Context) (next time.Time, done bool, err error) {
+	if err := f.read(ctx); err != nil {
+		return next, false, err
+	}
+	now := f.m.cfg.Now()
+	if err := f.cutDue(now); err != nil {
+		return next, false, err
+	}
+	if err := f.deliver(ctx); err != nil {
+		return next, false, err
+	}
+	made, err := f.makeDigests(f.m.cfg.Now())
+	if err != nil {
+		return next, false, err
+	}
+	if made {
+		if err := f.deliver(ctx); err != nil {
+			return next, false, err
+		}
+	}
+	if err := f.saveCursor(false); err != nil {
+		return next, false, err
+	}
+	if f.idle() {
+		if done, err = f.m.retire(f); done || err != nil {
+			return next, done, err
+		}
+	}
+	return f.nextDeadline(), false, nil
+}
+
+// read takes in the journal up to its head.
+func (f *follower) read(ctx context.Context) error {
+	head := f.m.cfg.Journal.Head()
+	// A change's row is in the store when its record is in the journal, so what
+	// is loaded now has every change up to head.
+	var err error
+	if f.changes, err = f.loadChanges(); err != nil {
+		return err
+	}
+	if !f.set.Logging && len(f.changes) == 0 {
+		return nil
+	}
+	err = f.m.cfg.Journal.Read(f.pos, head, func(it journal.Item) (bool, error) {
+		if err := f.take(&it); err != nil {
+			return false, err
+		}
+		f.pos = it.Seq
+		if f.pos-f.durable >= cursorEvery {
+			if err := f.saveCursor(true); err != nil {
+				return false, err
+			}
+		}
+		return ctx.Err() == nil && (f.set.Logging || len(f.changes) > 0), nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading the journal: %w", err)
+	}
+	return nil
+}
+
+// take handles one record. A change holds from its own record on: one that
+// starts logging includes it, every other is judged by what was before, so
+// that the record of a StopLogging is delivered too.
+func (f *follower) take(it *journal.Item) error {
+	var ch *pendingChange
+	if len(f.changes) > 0 {
+		id := it.Field(record.FieldEventID)
+		for i := range f.changes {
+			if f.changes[i].EventID == id {
+				ch = &f.changes[i]
+			}
+		}
+	}
+	if ch != nil && !f.set.Logging {
+		if err := f.apply(ch, it.Seq-1); err != nil {
+			return err
+		}
+		ch = nil
+	}
+	if f.set.Logging && it.Field(record.FieldAccount) == f.account {
+		if err := f.offer(it); err != nil {
+			return err
+		}
+	}
+	if ch != nil {
+		f.pos = it.Seq
+		return f.apply(ch, it.Seq)
+	}
+	return nil
+}
+
+// offer gives a record of the trail's account to its region's stream.
+func (f *follower) offer(it *journal.Item) error {
+	region := it.Field(record.FieldRegion)
+	if region != f.home && !f.set.MultiRegion {
+		return nil
+	}
+	s := f.streams[region]
+	if s == nil {
+		s = f.newStream(region)
+		s.activate()
+	}
+	if it.Seq <= s.Cursor {
+		return nil // in a planned file already
+	}
+	s.saw(it.StreamSeq)
+	f.ev.set(&it.Entry)
+	if !f.set.inRegion(f.home, region, &f.ev) || !f.match.matches(&f.ev) {
+		return nil
+	}
+	s.add(it, f.m.cfg.Now())
+	if len(s.buf) < f.maxBytes {
+		return nil
+	}
+	f.pos = it.Seq
+	b := f.m.cfg.Store.NewBatch()
+	if err := s.cut(b, f.pos); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	f.durable = f.lowWater()
+	journal.SetCursor(b, CursorName(f.arn), f.durable)
+	return f.commit(b)
+}
+
+// apply puts a change in force after the record seq.
+//
+// Crash story: the files that close under the old settings, the new settings,
+// the removal of the change and the cursor behind its record are one batch.
+// Nothing is pending in memory at that point, so the cursor says it all.
+func (f *follower) apply(ch *pendingChange, seq uint64) error {
+	old, set := f.set, ch.Settings
+	b := f.m.cfg.Store.NewBatch()
+	for _, s := range f.streams {
+		if err := s.cut(b, seq); err != nil {
+			return errors.Join(err, b.Close())
+		}
+	}
+	f.set, f.match = set, compile(set.Selectors)
+	if f.active(f.home, &set) && f.streams[f.home] == nil {
+		f.newStream(f.home)
+	}
+	for region, s := range f.streams {
+		was, is := f.active(region, &old), f.active(region, &set)
+		switch {
+		case is && !was:
+			s.activate()
+		case was && !is:
+			s.deactivate()
+		case is:
+			s.chainOnOff()
+		}
+		s.save(b)
+	}
+	b.Set(runKey(f.arn), mustJSON(runState{Version: formatVersion, Settings: set}))
+	b.Delete(ch.key)
+	f.changes = slices.DeleteFunc(f.changes, func(p pendingChange) bool { return p.EventID == ch.EventID })
+	f.pos = seq
+	journal.SetCursor(b, CursorName(f.arn), seq)
+	f.durable = seq
+	return f.commit(b)
+}
+
+func (f *follower) active(region string, s *Settings) bool {
+	return s.Logging && (region == f.home || s.MultiRegion)
+}
+
+// commit makes a batch durable. After an error memory may be ahead of the
+// store; run then loads again.
+func (f *follower) commit(b *kv.Batch) error {
+	if b.Empty() {
+		return b.Close()
+	}
+	return f.committed(b)
+}
+
+// lowWater is up to where nothing is in memory only.
+func (f *follower) lowWater() uint64 {
+	low := f.pos
+	for _, s := range f.streams {
+		if s.count > 0 {
+			low = min(low, s.firstSeq-1)
+		}
+	}
+	return low
+}
+
+// saveCursor makes the position durable: when forced, or when it is far ahead
+// or nothing is pending and a file interval has passed. A position that is
+// behind costs only that records are read again after a restart; it also keeps
+// the journal from being trimmed.
+func (f *follower) saveCursor(force bool) error {
+	low := f.lowWater()
+	if low <= f.durable || !force && low-f.durable < cursorEvery {
+		return nil
+	}
+	b := f.m.cfg.Store.NewBatch()
+	journal.SetCursor(b, CursorName(f.arn), low)
+	f.durable = low
+	return f.commit(b)
+}
+
+// cutDue closes the files that have collected for long enough, all in one
+// batch.
+func (f *follower) cutDue(now time.Time) error {
+	b := f.m.cfg.Store.NewBatch()
+	due := false
+	for _, s := range f.streams {
+		if s.count > 0 && !now.Before(s.firstAt.Add(f.m.cfg.DeliveryInterval)) {
+			due = true
+			if err := s.cut(b, f.pos); err != nil {
+				return errors.Join(err, b.Close())
+			}
+		}
+	}
+	if due {
+		f.durable = f.lowWater()
+		journal.SetCursor(b, CursorName(f.arn), f.durable)
+	}
+	return f.commit(b)
+}
+
+// makeDigests makes the digests that are due.
+func (f *follower) makeDigests(now time.Time) (bool, error) {
+	made := false
+	for _, region := range f.regions() {
+		s := f.streams[region]
+		if !s.Chain.Open || !s.digestDue(now) {
+			continue
+		}
+		if err := s.makeDigest(now); err != nil {
+			return made, err
+		}
+		made = true
+	}
+	if !made {
+		return false, nil
+	}
+	return true, f.saveCursor(true)
+}
+
+// regions lists the streams in order.
+func (f *follower) regions() []string {
+	out := make([]string, 0, len(f.streams))
+	for r := range f.streams {
+		out = append(out, r)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// idle reports whether nothing is left to do for a trail that does not log.
+func (f *follower) idle() bool {
+	if f.set.Logging || len(f.changes) > 0 {
+		return false
+	}
+	for _, s := range f.streams {
+		if s.queued() || s.Chain.Open {
+			return false
+		}
+	}
+	return true
+}
+
+// nextDeadline is when step has something to do without a new record.
+func (f *follower) nextDeadline() time.Time {
+	next := f.m.cfg.Now().Add(time.Hour)
+	soonest := func(t time.Time) {
+		if t.Before(next) {
+			next = t
+		}
+	}
+	for _, s := range f.streams {
+		if s.count > 0 {
+			soonest(s.firstAt.Add(f.m.cfg.DeliveryInterval))
+		}
+		if s.Chain.Open && !s.Chain.Closing {
+			soonest(s.Chain.Start.Add(f.m.cfg.DigestInterval))
+		}
+		if s.queued() {
+			soonest(f.retryAt)
+		}
+	}
+	return next
+}

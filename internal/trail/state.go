@@ -1,0 +1,134 @@
+package trail
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"spoor/internal/aws"
+	"spoor/internal/kv"
+)
+
+// formatVersion is the version of every row that this package writes.
+const formatVersion = 1
+
+// Settings are what of a trail decides on delivery. A follower works with the
+// settings that were in force at each record.
+type Settings struct {
+	Logging      bool      `json:"logging"`
+	Bucket       string    `json:"bucket"`
+	Prefix       string    `json:"prefix,omitempty"`
+	MultiRegion  bool      `json:"multiRegion"`
+	GlobalEvents bool      `json:"globalEvents"`
+	Validation   bool      `json:"validation"`
+	Selectors    Selectors `json:"selectors"`
+}
+
+// Tag is a trail's tag.
+type Tag struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+// State is a trail. A State that Manager gave out does not change.
+type State struct {
+	Version    int       `json:"version"`
+	Account    string    `json:"account"`
+	HomeRegion string    `json:"homeRegion"`
+	Name       string    `json:"name"`
+	Settings   Settings  `json:"settings"`
+	Tags       []Tag     `json:"tags,omitempty"`
+	Created    time.Time `json:"created"`
+	Started    time.Time `json:"started,omitzero"` // last StartLogging
+	Stopped    time.Time `json:"stopped,omitzero"` // last StopLogging
+}
+
+// ARN is the trail's ARN.
+func (t *State) ARN() string { return ARN(t.Account, t.HomeRegion, t.Name) }
+
+// ARN makes a trail's ARN.
+func ARN(account, region, name string) string {
+	return aws.NewARN("cloudtrail", region, account, "trail/"+name).String()
+}
+
+// change is a trail's settings from one record of the journal on. EventID is
+// of the call that made it; the call's record and this row are one batch.
+type change struct {
+	Version  int      `json:"version"`
+	EventID  string   `json:"eventId"`
+	Settings Settings `json:"settings"`
+}
+
+// Keys. Trails are kv.SpaceState's "cloudtrail", what delivery keeps is
+// kv.SpaceDeliver's; numbers are appended big-endian.
+
+func trailKey(account, region, name string) []byte {
+	return kv.Key(kv.SpaceState, "cloudtrail", "trail", account, region, name)
+}
+
+func trailPrefix() []byte { return kv.Key(kv.SpaceState, "cloudtrail", "trail") }
+
+func publicKeyKey(region, fingerprint string) []byte {
+	return kv.Key(kv.SpaceState, "cloudtrail", "public-key", region, fingerprint)
+}
+
+func privateKeyKey(region, fingerprint string) []byte {
+	return kv.Key(kv.SpaceSecret, "cloudtrail", "digest-key", region, fingerprint)
+}
+
+func runKey(arn string) []byte { return kv.Key(kv.SpaceDeliver, "run", arn) }
+
+func changePrefix(arn string) []byte { return kv.Key(kv.SpaceDeliver, "change", arn) }
+
+func streamPrefix(arn string) []byte { return kv.Key(kv.SpaceDeliver, "stream", arn) }
+
+func streamKey(arn, region string) []byte { return kv.Key(kv.SpaceDeliver, "stream", arn, region) }
+
+// Rows of kind "file" are log files and digests whose upload is not confirmed,
+// in the order in which they are uploaded; rows of kind "listed" are log files
+// delivered since the last digest.
+func filePrefix(arn, region string) []byte { return kv.Key(kv.SpaceDeliver, "file", arn, region) }
+
+func fileKey(arn, region string, n uint64) []byte {
+	return kv.AppendUint64(filePrefix(arn, region), n)
+}
+
+func listedPrefix(arn, region string) []byte { return kv.Key(kv.SpaceDeliver, "listed", arn, region) }
+
+func listedKey(arn, region string, n uint64) []byte {
+	return kv.AppendUint64(listedPrefix(arn, region), n)
+}
+
+// CursorName is the name of a trail's cursor in the journal.
+func CursorName(arn string) string { return "trail/" + arn }
+
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("trail: encoding a row: %v", err)) // only types of this package, all of which encode
+	}
+	return b
+}
+
+// getJSON reads a row; found is false when it is absent.
+func getJSON(store *kv.Store, key []byte, v any, version *int) (found bool, err error) {
+	b, err := store.Get(key)
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, decodeRow(b, v, version)
+}
+
+func decodeRow(b []byte, v any, version *int) error {
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("decoding a row: %w", err)
+	}
+	if *version != formatVersion {
+		return fmt.Errorf("a row has format version %d and this build knows version %d", *version, formatVersion)
+	}
+	return nil
+}

@@ -1,0 +1,273 @@
+package trail
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"spoor/internal/digest"
+	"spoor/internal/journal"
+	"spoor/internal/kv"
+)
+
+// streamState is the durable part of a stream: a trail's records of one region.
+type streamState struct {
+	Version int `json:"version"`
+	// Cursor is the journal's number up to which everything is in a planned
+	// file, Covered the same as a number of the account and region.
+	Cursor  uint64 `json:"cursor"`
+	Covered uint64 `json:"covered"`
+	// NextFile numbers the queue's rows.
+	NextFile uint64 `json:"nextFile"`
+	// Rebase says that records were passed over since Covered, because the trail
+	// did not log; coverage goes on at the next record.
+	Rebase bool  `json:"rebase,omitempty"`
+	Chain  chain `json:"chain"`
+	// What GetTrailStatus shows and what verify holds a bucket against.
+	LatestDelivery       time.Time    `json:"latestDelivery,omitzero"`
+	LatestDigestDelivery time.Time    `json:"latestDigestDelivery,omitzero"`
+	DeliveredDigest      *digest.Link `json:"deliveredDigest,omitempty"`
+}
+
+// chain is the state of a stream's digests.
+type chain struct {
+	Open bool `json:"open"`
+	// Closing says that logging stopped: the final digest follows when every
+	// file is delivered.
+	Closing bool      `json:"closing,omitempty"`
+	Start   time.Time `json:"start,omitzero"` // of the period under way
+	Number  uint64    `json:"number"`         // of the last digest
+	// First is the number of the account and region from which the next digest
+	// covers: behind what the last one did.
+	First    uint64       `json:"first,omitempty"`
+	Previous *digest.Link `json:"previous,omitempty"` // nil before a starting digest
+	Prior    *digest.Link `json:"prior,omitempty"`    // last digest of the chain before
+	LastEnd  time.Time    `json:"lastEnd,omitzero"`
+}
+
+// stream is a trail's records of one region on their way to the bucket.
+type stream struct {
+	f      *follower
+	region string
+	streamState
+
+	// The file that collects.
+	buf      []byte
+	count    int
+	firstSeq uint64 // journal number of its first record
+	firstAt  time.Time
+	oldest   time.Time
+	newest   time.Time
+	skipped  uint64 // where the passed over records before the file begin, or 0
+	seen     uint64 // last number of the account and region that was read
+
+	// The queue's rows are [head, NextFile); logs is how many of them a digest
+	// will list.
+	head uint64
+	logs int
+}
+
+// plan is a file on its way: all that is needed to upload it, again if need be.
+type plan struct {
+	Version   int       `json:"version"`
+	Digest    bool      `json:"digest,omitempty"`
+	Final     bool      `json:"final,omitempty"`
+	Bucket    string    `json:"bucket"`
+	Key       string    `json:"key"`
+	Hash      string    `json:"hash"` // of the uncompressed bytes
+	Signature string    `json:"signature,omitempty"`
+	First     uint64    `json:"first,omitempty"`
+	Last      uint64    `json:"last,omitempty"`
+	Skipped   uint64    `json:"skipped,omitempty"`
+	Count     int       `json:"count,omitempty"`
+	Oldest    string    `json:"oldest,omitempty"`
+	Newest    string    `json:"newest,omitempty"`
+	Planned   time.Time `json:"planned"`
+	Listed    bool      `json:"listed,omitempty"` // goes into a digest
+}
+
+func (f *follower) newStream(region string) *stream {
+	s := &stream{f: f, region: region, streamState: streamState{Version: formatVersion}}
+	f.streams[region] = s
+	return s
+}
+
+func (s *stream) save(b *kv.Batch) { b.Set(streamKey(s.f.arn, s.region), mustJSON(&s.streamState)) }
+
+func (s *stream) place() digest.Place {
+	return digest.Place{Prefix: s.f.set.Prefix, Account: s.f.account, Region: s.region}
+}
+
+// activate starts a stream or starts it again.
+func (s *stream) activate() {
+	s.Rebase = true
+	s.chainOnOff()
+}
+
+// deactivate stops it: the chain closes once everything is delivered.
+func (s *stream) deactivate() {
+	if s.Chain.Open {
+		s.Chain.Closing = true
+	}
+}
+
+// chainOnOff opens or closes the digest chain as the settings want.
+func (s *stream) chainOnOff() {
+	switch {
+	case !s.f.set.Validation:
+		s.deactivate()
+	case s.Chain.Open:
+		s.Chain.Closing = false // goes on; what was passed over is said in its digests
+	default:
+		start := s.f.m.Now()
+		if start.Before(s.Chain.LastEnd) {
+			start = s.Chain.LastEnd
+		}
+		s.Chain.Open, s.Chain.Closing, s.Chain.Start, s.Chain.First = true, false, start, s.Covered+1
+	}
+}
+
+// saw notes that the record n of the account and region was read.
+func (s *stream) saw(n uint64) {
+	if s.Rebase {
+		s.Rebase = false
+		if n > s.Covered+1 && s.skipped == 0 {
+			s.skipped = s.Covered + 1
+		}
+		s.Covered = max(s.Covered, n-1)
+	}
+	s.seen = n
+}
+
+// add appends a selected record to the file that collects.
+func (s *stream) add(it *journal.Item, now time.Time) {
+	if s.count == 0 {
+		s.buf = append(s.buf[:0], `{"Records":[`...)
+		s.firstSeq, s.firstAt = it.Seq, now
+		s.oldest, s.newest = it.Time, it.Time
+	} else {
+		s.buf = append(s.buf, ',')
+	}
+	s.buf = append(s.buf, it.JSON...)
+	s.count++
+	if it.Time.Before(s.oldest) {
+		s.oldest = it.Time
+	}
+	if it.Time.After(s.newest) {
+		s.newest = it.Time
+	}
+}
+
+// cut closes the file that collects, if there is one, and plans its upload in
+// b. pos is the last record read.
+//
+// Crash story: the row holds the object's bytes, name and headers and commits
+// together with the stream's cursor. Before the commit the records are only in
+// the journal and are read again; after it they are in exactly one row, which
+// goes away only together with the note that the bucket has the object.
+func (s *stream) cut(b *kv.Batch, pos uint64) error {
+	if s.count == 0 {
+		return nil
+	}
+	now := s.f.m.cfg.Now().UTC()
+	s.buf = append(s.buf, `]}`...)
+	p := plan{
+		Version: formatVersion, Bucket: s.f.set.Bucket, Key: s.place().LogKey(now, uniqueName()), Hash: digest.Hash(s.buf),
+		First: s.Covered + 1, Last: s.seen, Skipped: s.skipped, Count: s.count, Oldest: s.oldest.UTC().Format(digest.TimeLayout),
+		Newest: s.newest.UTC().Format(digest.TimeLayout), Planned: now, Listed: s.Chain.Open && !s.Chain.Closing,
+	}
+	if err := s.enqueue(b, &p, s.buf); err != nil {
+		return err
+	}
+	s.Cursor, s.Covered, s.skipped = pos, s.seen, 0
+	s.count, s.firstSeq = 0, 0
+	if cap(s.buf) > 1<<20 {
+		s.buf = nil // a burst's buffer is not kept for the quiet time after it
+	}
+	s.save(b)
+	return nil
+}
+
+// enqueue writes a planned file with its compressed bytes.
+func (s *stream) enqueue(b *kv.Batch, p *plan, plain []byte) error {
+	header := mustJSON(p)
+	var row bytes.Buffer
+	row.Grow(len(header) + len(plain)/4)
+	row.Write(binary.AppendUvarint(nil, uint64(len(header))))
+	row.Write(header)
+	if err := compress(&row, plain); err != nil {
+		return err
+	}
+	b.Set(fileKey(s.f.arn, s.region, s.NextFile), row.Bytes())
+	s.NextFile++
+	if p.Listed {
+		s.logs++
+	}
+	return nil
+}
+
+// compressionLevel is gzip's: records repeat themselves so much that higher
+// levels cost more time than they save space.
+const compressionLevel = 3
+
+// compress writes one gzip member; AWS's validator reads only the first.
+func compress(dst *bytes.Buffer, plain []byte) error {
+	z, err := gzip.NewWriterLevel(dst, compressionLevel)
+	if err != nil {
+		return fmt.Errorf("compressing: %w", err)
+	}
+	if _, err := z.Write(plain); err != nil {
+		return fmt.Errorf("compressing: %w", err)
+	}
+	if err := z.Close(); err != nil {
+		return fmt.Errorf("compressing: %w", err)
+	}
+	return nil
+}
+
+// splitRow takes a queue row apart.
+func splitRow(row []byte) (p plan, body []byte, err error) {
+	n, w := binary.Uvarint(row)
+	if w <= 0 || n > uint64(len(row)-w) {
+		return p, nil, fmt.Errorf("a planned file is damaged")
+	}
+	err = decodeRow(row[w:w+int(n)], &p, &p.Version)
+	return p, row[w+int(n):], err
+}
+
+func (s *stream) queued() bool { return s.head < s.NextFile }
+
+// loadQueue finds what waits for upload.
+func (s *stream) loadQueue() error {
+	s.head, s.logs = s.NextFile, 0
+	prefix := filePrefix(s.f.arn, s.region)
+	return s.f.m.cfg.Store.Scan(prefix, func(k, v []byte) (bool, error) {
+		if len(k) != len(prefix)+8 {
+			return false, fmt.Errorf("the key %q is damaged", k)
+		}
+		p, _, err := splitRow(v)
+		if err != nil {
+			return false, err
+		}
+		s.head = min(s.head, binary.BigEndian.Uint64(k[len(prefix):]))
+		if p.Listed {
+			s.logs++
+		}
+		return true, nil
+	})
+}
+
+// uniqueName is the random part of a log file's name: 16 characters.
+func uniqueName() string {
+	const letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	var r [16]byte
+	_, _ = rand.Read(r[:]) // does not fail: it ends the process instead (Go 1.24)
+	for i, c := range r {
+		r[i] = letters[int(c)%len(letters)]
+	}
+	return string(r[:])
+}
