@@ -1,0 +1,401 @@
+// Package history is event history: the management events of the last 90 days,
+// found by every attribute that LookupEvents knows.
+//
+// It stands behind the journal as one of its readers: a goroutine follows the
+// journal with the cursor "history" and writes index keys; the records
+// themselves stay in the journal. Expiry removes the keys of whole days with
+// one range delete each and then trims the journal behind the slowest reader.
+package history
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"spoor/internal/journal"
+	"spoor/internal/kv"
+	"spoor/internal/record"
+)
+
+// Cursor is the name of the index's cursor in the journal.
+const Cursor = "history"
+
+const (
+	// DefaultRetention is how long AWS keeps event history (CloudTrail user
+	// guide, "Working with CloudTrail event history").
+	DefaultRetention = 90 * 24 * time.Hour
+	// batchRecords bounds the records of one index commit.
+	batchRecords = 4096
+	// cursorEvery is how many records without an index entry are read at most
+	// before the cursor moves all the same.
+	cursorEvery = 16384
+	// expiryPause is how often expiry is looked at.
+	expiryPause = time.Hour
+	faultPause  = 5 * time.Second
+)
+
+// Attribute is what events are looked up by, by LookupEvents' names.
+type Attribute string
+
+const (
+	ByTime         Attribute = "" // all events
+	ByEventID      Attribute = "EventId"
+	ByEventName    Attribute = "EventName"
+	ByReadOnly     Attribute = "ReadOnly"
+	ByUsername     Attribute = "Username"
+	ByResourceType Attribute = "ResourceType"
+	ByResourceName Attribute = "ResourceName"
+	ByEventSource  Attribute = "EventSource"
+	ByAccessKeyID  Attribute = "AccessKeyId"
+)
+
+// The attributes' numbers in keys; part of the format.
+var attributeCode = map[Attribute]byte{
+	ByTime: 0, ByEventID: 1, ByEventName: 2, ByReadOnly: 3, ByUsername: 4,
+	ByResourceType: 5, ByResourceName: 6, ByEventSource: 7, ByAccessKeyID: 8,
+}
+
+// Index key format: kv.SpaceHistory, 'i', ^day (4 bytes, days since 1970),
+// attribute code, account, region, value, ^eventTime (unix ms), ^seq; no value.
+// Complemented numbers order the newest first. The day leads, so that expiry
+// is a range. 'd' and the day hold the first journal number seen on that day.
+const (
+	indexMark = 'i'
+	dayMark   = 'd'
+)
+
+func dayOf(t time.Time) uint32 { return uint32(max(t.Unix(), 0) / 86400) }
+
+func dayPrefix(day uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{byte(kv.SpaceHistory), indexMark}, ^day)
+}
+
+func listPrefix(dst []byte, day uint32, code byte, account, region, value string) []byte {
+	dst = append(dst, byte(kv.SpaceHistory), indexMark)
+	dst = binary.BigEndian.AppendUint32(dst, ^day)
+	dst = append(dst, code)
+	dst = kv.AppendString(dst, account)
+	dst = kv.AppendString(dst, region)
+	return kv.AppendString(dst, value)
+}
+
+// position is an event's place in a list, newest first.
+type position struct {
+	ms  int64
+	seq uint64
+}
+
+func (p position) append(dst []byte) []byte {
+	return kv.AppendUint64(kv.AppendUint64(dst, ^uint64(p.ms)), ^p.seq)
+}
+
+func dayKey(day uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{byte(kv.SpaceHistory), dayMark}, day)
+}
+
+// Config is what an Index needs.
+type Config struct {
+	Store     *kv.Store
+	Journal   *journal.Journal
+	Log       *slog.Logger
+	Now       func() time.Time
+	Retention time.Duration // 0 means DefaultRetention
+}
+
+// Index is the event history. It is safe for concurrent use.
+type Index struct {
+	cfg Config
+
+	mu      sync.Mutex
+	reached uint64        // journal number up to which the index is durable
+	moved   chan struct{} // closed when reached moves; nil when nobody waits
+
+	// work is held while the index is written; it guards what follows.
+	work    sync.Mutex
+	durable uint64
+	days    map[uint32]bool // days whose first number is kept
+}
+
+// Open reads where the index stands. Run brings it forward.
+//
+// Crash story: the index's first cursor is set here, so that the journal is not
+// trimmed before it was read. Each later batch holds index keys and cursor
+// together; what a crash leaves unread is read again, and writing a key twice
+// changes nothing.
+func Open(c Config) (*Index, error) {
+	if c.Retention == 0 {
+		c.Retention = DefaultRetention
+	}
+	at, err := c.Journal.Cursor(Cursor)
+	if err != nil {
+		return nil, err
+	}
+	if at == 0 {
+		b := c.Store.NewBatch()
+		journal.SetCursor(b, Cursor, 0)
+		if err := c.Journal.Commit(b); err != nil {
+			return nil, err
+		}
+	}
+	x := &Index{cfg: c, reached: at, durable: at, days: map[uint32]bool{}}
+	prefix := []byte{byte(kv.SpaceHistory), dayMark}
+	err = c.Store.Scan(prefix, func(k, _ []byte) (bool, error) {
+		if len(k) == 6 {
+			x.days[binary.BigEndian.Uint32(k[2:])] = true
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the days of event history: %w", err)
+	}
+	return x, nil
+}
+
+// Run indexes until ctx ends and then returns nil. An error means that the
+// journal cannot be written any more.
+func (x *Index) Run(ctx context.Context) error {
+	var expire time.Time
+	for ctx.Err() == nil {
+		err := x.catchUp(ctx)
+		if now := x.cfg.Now(); err == nil && !now.Before(expire) {
+			err = x.Expire()
+			expire = now.Add(expiryPause)
+		}
+		if errors.Is(err, journal.ErrClosed) || errors.Is(err, journal.ErrFailed) {
+			return err
+		}
+		if err != nil && ctx.Err() == nil {
+			x.cfg.Log.Error("event history cannot go on and is tried again", "pause", faultPause, "err", err)
+			pause(ctx, faultPause)
+			continue
+		}
+		timed, cancel := context.WithTimeout(ctx, expiryPause)
+		if _, err := x.cfg.Journal.Wait(timed, x.position()); err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
+			cancel()
+			return err
+		}
+		cancel()
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (x *Index) position() uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.reached
+}
+
+// catchUp indexes up to the journal's head.
+func (x *Index) catchUp(ctx context.Context) error {
+	for head := x.cfg.Journal.Head(); x.position() < head && ctx.Err() == nil; {
+		if err := x.indexBatch(head); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// indexBatch indexes the next records, at most batchRecords of them with an
+// entry and cursorEvery in all.
+func (x *Index) indexBatch(head uint64) error {
+	x.work.Lock()
+	defer x.work.Unlock()
+	b := x.cfg.Store.NewBatch()
+	at, indexed, read := x.position(), 0, 0
+	var key []byte
+	var newDays []uint32
+	err := x.cfg.Journal.Read(at, head, func(it journal.Item) (bool, error) {
+		at = it.Seq
+		read++
+		day := dayOf(it.Time)
+		if !x.days[day] {
+			x.days[day] = true
+			newDays = append(newDays, day)
+			b.Set(dayKey(day), kv.AppendUint64(nil, it.Seq))
+		}
+		if it.Category == record.Management {
+			key = put(b, key, day, &it)
+			indexed++
+		}
+		return indexed < batchRecords && read < cursorEvery, nil
+	})
+	if at < head && read == 0 {
+		at = head // the rest was trimmed
+	}
+	if err == nil && (!b.Empty() || at-x.durable >= cursorEvery) {
+		journal.SetCursor(b, Cursor, at)
+		if err = x.cfg.Journal.Commit(b); err == nil {
+			x.durable = at
+		}
+	} else {
+		err = errors.Join(err, b.Close())
+	}
+	if err != nil {
+		for _, d := range newDays {
+			delete(x.days, d)
+		}
+		return fmt.Errorf("indexing event history: %w", err)
+	}
+	x.mu.Lock()
+	x.reached = at
+	if x.moved != nil {
+		close(x.moved)
+		x.moved = nil
+	}
+	x.mu.Unlock()
+	return nil
+}
+
+// put writes the keys of one event and returns the buffer.
+func put(b *kv.Batch, key []byte, day uint32, it *journal.Item) []byte {
+	account, region := it.Field(record.FieldAccount), it.Field(record.FieldRegion)
+	pos := position{it.Time.UnixMilli(), it.Seq}
+	add := func(a Attribute, value string) {
+		if value == "" && a != ByTime {
+			return
+		}
+		key = pos.append(listPrefix(key[:0], day, attributeCode[a], account, region, value))
+		b.Set(key, nil)
+	}
+	add(ByTime, "")
+	add(ByEventID, it.Field(record.FieldEventID))
+	add(ByEventName, it.Field(record.FieldEventName))
+	add(ByReadOnly, readOnlyText(it.ReadOnly))
+	add(ByUsername, Username(&it.Entry))
+	add(ByEventSource, it.Field(record.FieldEventSource))
+	add(ByAccessKeyID, it.Field(record.FieldAccessKey))
+	it.Resources(func(typ, arn string) {
+		add(ByResourceType, typ)
+		add(ByResourceName, arn)
+		if name := BareName(arn); name != arn {
+			add(ByResourceName, name)
+		}
+	})
+	return key
+}
+
+func readOnlyText(v bool) string {
+	if v {
+		return "true"
+	}
+	return "false"
+}
+
+// Username is the name that LookupEvents shows for an event's caller: the IAM
+// user's or session's name, "root" for the root user.
+func Username(e *record.Entry) string {
+	if name := e.Field(record.FieldUserName); name != "" {
+		return name
+	}
+	arn := e.Field(record.FieldUserARN)
+	if strings.HasSuffix(arn, ":root") {
+		return "root"
+	}
+	if i := strings.LastIndexByte(arn, '/'); i >= 0 {
+		return arn[i+1:]
+	}
+	return ""
+}
+
+// BareName is a resource's name without the rest of its ARN: what follows the
+// last slash, or the last colon when there is none. The key of an S3 object is
+// kept whole.
+func BareName(arn string) string {
+	p := strings.SplitN(arn, ":", 6)
+	if len(p) != 6 {
+		return arn
+	}
+	res := p[5]
+	if p[2] == "s3" {
+		if _, key, ok := strings.Cut(res, "/"); ok && key != "" {
+			return key
+		}
+		return res
+	}
+	if i := strings.LastIndexAny(strings.TrimRight(res, "/"), "/:"); i >= 0 {
+		return strings.TrimRight(res, "/")[i+1:]
+	}
+	return res
+}
+
+// Expire removes the days that are past retention and trims the journal up to
+// where nothing needs it any more. Records of the oldest kept day that are past
+// retention are hidden by Lookup.
+func (x *Index) Expire() error {
+	x.work.Lock()
+	defer x.work.Unlock()
+	oldest := dayOf(x.cfg.Now().Add(-x.cfg.Retention))
+	b := x.cfg.Store.NewBatch()
+	trim := x.position()
+	kept, expired := false, false
+	prefix := []byte{byte(kv.SpaceHistory), dayMark}
+	err := x.cfg.Store.Scan(prefix, func(k, v []byte) (bool, error) {
+		if len(k) != 6 || len(v) != 8 {
+			return false, fmt.Errorf("the key %q is damaged", k)
+		}
+		day := binary.BigEndian.Uint32(k[2:])
+		if day < oldest {
+			expired = true
+			b.Delete(k)
+			return true, nil
+		}
+		if first := binary.BigEndian.Uint64(v); !kept || first-1 < trim {
+			kept, trim = true, min(trim, first-1)
+		}
+		return true, nil
+	})
+	if err != nil || !expired {
+		return errors.Join(err, b.Close())
+	}
+	// Days descend in the keys: all before oldest are one range.
+	b.DeleteRange(dayPrefix(oldest-1), []byte{byte(kv.SpaceHistory), indexMark + 1})
+	if err := x.cfg.Journal.Commit(b); err != nil {
+		return fmt.Errorf("expiring event history: %w", err)
+	}
+	for day := range x.days {
+		if day < oldest {
+			delete(x.days, day)
+		}
+	}
+	to, err := x.cfg.Journal.Trim(trim)
+	if err != nil {
+		return fmt.Errorf("trimming the journal: %w", err)
+	}
+	x.cfg.Log.Info("event history expired", "before", time.Unix(int64(oldest)*86400, 0).UTC(), "journal_trimmed_to", to)
+	return nil
+}
+
+// WaitFor returns when the index has everything up to a journal number.
+func (x *Index) WaitFor(ctx context.Context, seq uint64) error {
+	for {
+		x.mu.Lock()
+		if x.reached >= seq {
+			x.mu.Unlock()
+			return nil
+		}
+		if x.moved == nil {
+			x.moved = make(chan struct{})
+		}
+		ch := x.moved
+		x.mu.Unlock()
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,210 @@
+package history
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"spoor/internal/journal"
+	"spoor/internal/kv"
+)
+
+// MaxResults is the largest page (CloudTrail API reference, LookupEvents).
+const MaxResults = 50
+
+// ErrToken answers a token that Lookup did not make, or made for other
+// parameters.
+var ErrToken = errors.New("history: the token is not valid for these parameters")
+
+// Query is what Lookup looks for.
+type Query struct {
+	Account, Region string
+	Attribute       Attribute
+	Value           string
+	// Start and End are inclusive; a zero one does not bound.
+	Start, End time.Time
+	// Max is the page's size, 1 to MaxResults; 0 means MaxResults.
+	Max   int
+	Token string
+}
+
+// Page is a part of the answer, newest first.
+type Page struct {
+	Items []journal.Item
+	Next  string // "" on the last page
+}
+
+// tokenVersion is the first byte of a token; then follow the query's hash and
+// the position of the last event given.
+const (
+	tokenVersion = 1
+	hashSize     = 16
+	tokenSize    = 1 + hashSize + 8 + 8
+)
+
+func (q *Query) hash() [hashSize]byte {
+	var b []byte
+	for _, s := range []string{q.Account, q.Region, string(q.Attribute), q.Value} {
+		b = kv.AppendString(b, s)
+	}
+	for _, t := range []time.Time{q.Start, q.End} {
+		ms := int64(0)
+		if !t.IsZero() {
+			ms = t.UnixMilli()
+		}
+		b = kv.AppendUint64(b, uint64(ms))
+	}
+	sum := sha256.Sum256(b)
+	return [hashSize]byte(sum[:hashSize])
+}
+
+func (q *Query) token(p position) string {
+	h := q.hash()
+	b := append([]byte{tokenVersion}, h[:]...)
+	b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, uint64(p.ms)), p.seq)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func (q *Query) parseToken() (p position, err error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(q.Token)
+	if err != nil || len(b) != tokenSize || b[0] != tokenVersion || [hashSize]byte(b[1:1+hashSize]) != q.hash() {
+		return p, ErrToken
+	}
+	p = position{int64(binary.BigEndian.Uint64(b[1+hashSize:])), binary.BigEndian.Uint64(b[9+hashSize:])}
+	if p.ms < 0 {
+		return p, ErrToken
+	}
+	return p, nil
+}
+
+// Lookup finds events. It first waits until the index has what was in the
+// journal when it was called, so that a caller finds its own calls. Pages are
+// stable: an event that comes in between is newer than every token's position
+// and on no later page.
+func (x *Index) Lookup(ctx context.Context, q Query) (Page, error) {
+	if err := x.WaitFor(ctx, x.cfg.Journal.Head()); err != nil {
+		return Page{}, fmt.Errorf("waiting for event history: %w", err)
+	}
+	if q.Max <= 0 || q.Max > MaxResults {
+		q.Max = MaxResults
+	}
+	if q.Attribute == ByReadOnly {
+		q.Value = strings.ToLower(q.Value)
+	}
+	code, ok := attributeCode[q.Attribute]
+	if !ok {
+		return Page{}, fmt.Errorf("history: unknown attribute %q", q.Attribute)
+	}
+	from := position{ms: 1 << 62} // newest wanted
+	if !q.End.IsZero() {
+		// Events have whole seconds to the outside; the second that End names is
+		// included as a whole.
+		from = position{q.End.Truncate(time.Second).UnixMilli() + 999, ^uint64(0)}
+	}
+	var after *position
+	if q.Token != "" {
+		p, err := q.parseToken()
+		if err != nil {
+			return Page{}, err
+		}
+		after, from = &p, p
+	}
+	floor := x.cfg.Now().Add(-x.cfg.Retention)
+	if q.Start.After(floor) {
+		floor = q.Start.Truncate(time.Second)
+	}
+	found, err := x.collect(q, code, from, after, floor)
+	if err != nil {
+		return Page{}, err
+	}
+	var page Page
+	for i, p := range found {
+		if i == q.Max {
+			page.Next = q.token(found[i-1])
+			break
+		}
+		it, err := x.cfg.Journal.Get(p.seq)
+		if errors.Is(err, kv.ErrNotFound) {
+			continue // expired between the index and here
+		}
+		if err != nil {
+			return Page{}, fmt.Errorf("reading record %d: %w", p.seq, err)
+		}
+		page.Items = append(page.Items, it)
+	}
+	return page, nil
+}
+
+// collect reads up to q.Max+1 positions from the index, day after day. Days
+// without a matching event are passed over by a seek each.
+func (x *Index) collect(q Query, code byte, from position, after *position, floor time.Time) ([]position, error) {
+	it, err := x.cfg.Store.DB().NewIter(&pebble.IterOptions{
+		LowerBound: []byte{byte(kv.SpaceHistory), indexMark}, UpperBound: []byte{byte(kv.SpaceHistory), indexMark + 1},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading event history: %w", err)
+	}
+	var out []position
+	floorMS := max(floor.UnixMilli(), 0)
+	newest := dayOf(time.UnixMilli(min(from.ms, 1<<45)))
+	if first, ok := firstDay(it); ok {
+		newest = min(newest, first)
+	}
+	var prefix []byte
+scan:
+	for day := newest; ; day-- {
+		prefix = listPrefix(prefix[:0], day, code, q.Account, q.Region, q.Value)
+		seek := prefix
+		if dayOf(time.UnixMilli(min(from.ms, 1<<45))) == day {
+			seek = from.append(append([]byte(nil), prefix...))
+		}
+		for ok := it.SeekGE(seek); ok && hasPrefix(it.Key(), prefix); ok = it.Next() {
+			p, err := decodePosition(it.Key()[len(prefix):])
+			if err != nil {
+				return nil, errors.Join(err, it.Close())
+			}
+			if after != nil && p == *after {
+				continue
+			}
+			if p.ms < floorMS {
+				break scan
+			}
+			if out = append(out, p); len(out) > q.Max {
+				break scan
+			}
+		}
+		if day == 0 || int64(day)*86_400_000 <= floorMS {
+			break
+		}
+	}
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
+		return nil, fmt.Errorf("reading event history: %w", err)
+	}
+	return out, nil
+}
+
+// firstDay is the newest day with any event.
+func firstDay(it *pebble.Iterator) (uint32, bool) {
+	if !it.First() || len(it.Key()) < 6 {
+		return 0, false
+	}
+	return ^binary.BigEndian.Uint32(it.Key()[2:]), true
+}
+
+func hasPrefix(b, prefix []byte) bool {
+	return len(b) >= len(prefix) && string(b[:len(prefix)]) == string(prefix)
+}
+
+func decodePosition(b []byte) (position, error) {
+	if len(b) != 16 {
+		return position{}, errors.New("history: a key of the index is damaged")
+	}
+	return position{int64(^binary.BigEndian.Uint64(b)), ^binary.BigEndian.Uint64(b[8:])}, nil
+}
