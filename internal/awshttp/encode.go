@@ -33,7 +33,11 @@ func fieldsOf(t reflect.Type) []field {
 		if !f.IsExported() || f.Name == "ResultMetadata" {
 			continue
 		}
-		out = append(out, field{i, f.Name})
+		name := f.Name
+		if wire := f.Tag.Get("wire"); wire != "" {
+			name = wire // a member that AWS spells unlike the rest of its service
+		}
+		out = append(out, field{i, name})
 	}
 	structFields.Store(t, out)
 	return out

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -163,12 +164,17 @@ func (m *Manager) Put(c *call.Call, t *State) error {
 	t.Version = formatVersion
 	old := m.Trail(t.ARN())
 	c.Tx.Set(trailKey(t.Account, t.HomeRegion, t.Name), mustJSON(t))
-	if t.Settings.Logging || old != nil && old.Settings.Logging {
+	before := Settings{}
+	if old != nil {
+		before = old.Settings
+	}
+	delivers := (before.Logging || t.Settings.Logging) && !reflect.DeepEqual(before, t.Settings)
+	if delivers {
 		if err := m.putChange(c, t.ARN(), t.Settings); err != nil {
 			return err
 		}
 	}
-	c.Tx.OnCommit(func() { m.replace(t.ARN(), t) })
+	c.Tx.OnCommit(func() { m.replace(t.ARN(), t, delivers) })
 	return nil
 }
 
@@ -183,7 +189,7 @@ func (m *Manager) Delete(c *call.Call, t *State) error {
 			return err
 		}
 	}
-	c.Tx.OnCommit(func() { m.replace(t.ARN(), nil) })
+	c.Tx.OnCommit(func() { m.replace(t.ARN(), nil, t.Settings.Logging) })
 	return nil
 }
 
@@ -203,9 +209,9 @@ func (m *Manager) putChange(c *call.Call, arn string, s Settings) error {
 	return nil
 }
 
-// replace puts a trail into the snapshot, or removes it, and sees that it is
-// followed. The trails' lock is held.
-func (m *Manager) replace(arn string, t *State) {
+// replace puts a trail into the snapshot, or removes it, and sees that a change
+// of its delivery is followed. The trails' lock is held.
+func (m *Manager) replace(arn string, t *State, delivers bool) {
 	old := m.snap.Load()
 	trails := make(map[string]*State, len(old.trails)+1)
 	for k, v := range old.trails {
@@ -218,7 +224,9 @@ func (m *Manager) replace(arn string, t *State) {
 	}
 	m.snap.Store(newSnapshot(trails))
 	m.version.Add(1)
-	m.follow(arn)
+	if delivers {
+		m.follow(arn)
+	}
 }
 
 // follow starts the follower of a trail that has something to deliver and none
