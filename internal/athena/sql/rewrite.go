@@ -123,6 +123,7 @@ type rewriter struct {
 	params   []Expr
 	out      *Rewritten
 	depth    int
+	trying   int // how many TRY the expression stands in
 }
 
 // scope is what names mean at one place: the relations of FROM, and what the
@@ -832,6 +833,14 @@ func (w *rewriter) find(r *Ref, s *scope) (*scopeRel, Column, []string, error) {
 			if len(r.Parts) > 1 && x.alias == r.Parts[0] {
 				if c, ok := column(x.columns, r.Parts[1]); ok {
 					rel, col, rest = x, c, r.Parts[2:]
+					found = 1
+					break
+				}
+			}
+			// catalog.database.table.column
+			if len(r.Parts) > 3 && x.alias == r.Parts[2] && r.Parts[0] == AwsDataCatalog {
+				if c, ok := column(x.columns, r.Parts[3]); ok {
+					rel, col, rest = x, c, r.Parts[4:]
 					found = 1
 					break
 				}

@@ -323,7 +323,16 @@ func (w *rewriter) binary(b *Binary, s *scope) (string, Type, error) {
 		}
 		return plain, simple("varchar"), nil
 	}
-	return arithmetic(b, l, r, lt, rt)
+	return w.arithmetic(b, l, r, lt, rt)
+}
+
+// raise fails the query at run time with a text, given as an SQL expression;
+// inside TRY the value is NULL instead.
+func (w *rewriter) raise(text string) string {
+	if w.trying > 0 {
+		return "NULL"
+	}
+	return "error(" + text + ")"
 }
 
 func firstKnown(ts ...Type) Type {
@@ -337,7 +346,7 @@ func firstKnown(ts ...Type) Type {
 
 // arithmetic: numbers as in Trino, where dividing integers truncates and
 // dividing by zero fails; dates keep their type.
-func arithmetic(b *Binary, l, r string, lt, rt Type) (string, Type, error) {
+func (w *rewriter) arithmetic(b *Binary, l, r string, lt, rt Type) (string, Type, error) {
 	plain := "(" + l + " " + b.Op + " " + r + ")"
 	isInterval := func(t Type) bool { return strings.HasPrefix(t.Name, "interval") }
 	switch {
@@ -365,7 +374,7 @@ func arithmetic(b *Binary, l, r string, lt, rt Type) (string, Type, error) {
 	if op == "/" && t.isInteger() {
 		op = "//"
 	}
-	sql := "(CASE WHEN (" + r + ") = 0 THEN error('DIVISION_BY_ZERO: Division by zero') ELSE (" + l + " " + op + " " + r + ") END)"
+	sql := "(CASE WHEN (" + r + ") = 0 THEN " + w.raise("'DIVISION_BY_ZERO: Division by zero'") + " ELSE (" + l + " " + op + " " + r + ") END)"
 	if !t.Known() {
 		return plain, t, nil
 	}
@@ -431,6 +440,9 @@ func (w *rewriter) cast(c *Cast, s *scope) (string, Type, error) {
 	if c.Try {
 		word = "TRY_CAST"
 	}
+	if r, ok := c.X.(*Row); ok && c.To.Name == "row" && len(r.Items) == len(c.To.Elems) {
+		return w.castRow(c, r, s)
+	}
 	switch {
 	case c.To.Name == "json":
 		return "to_json(" + x + ")", c.To, nil
@@ -452,13 +464,26 @@ func (w *rewriter) cast(c *Cast, s *scope) (string, Type, error) {
 			return "(CASE WHEN " + check + " THEN TRY_CAST(" + x + " AS " + c.To.DuckDB() + ") END)", c.To, nil
 		}
 		return "(CASE WHEN " + x + " IS NULL OR " + check + " THEN CAST(" + x + " AS " + c.To.DuckDB() +
-			") ELSE error('INVALID_CAST_ARGUMENT: Cannot cast ''' || " + x + " || ''' to " + strings.ToUpper(c.To.Name) + "') END)", c.To, nil
+			") ELSE " + w.raise("'INVALID_CAST_ARGUMENT: Cannot cast ''' || "+x+" || ''' to "+strings.ToUpper(c.To.Name)+"'") + " END)", c.To, nil
 	}
 	sql := word + "(" + x + " AS " + c.To.DuckDB() + ")"
 	if c.To.Name == "varchar" && len(c.To.Params) == 1 {
 		sql = "substr(" + sql + ", 1, " + strconv.Itoa(c.To.Params[0]) + ")"
 	}
 	return sql, c.To, nil
+}
+
+// castRow gives a row's values the names and types it is cast to.
+func (w *rewriter) castRow(c *Cast, r *Row, s *scope) (string, Type, error) {
+	parts := make([]string, len(r.Items))
+	for i, item := range r.Items {
+		sql, _, err := w.cast(&Cast{X: item, To: c.To.Elems[i], Try: c.Try, At: c.At}, s)
+		if err != nil {
+			return "", Type{}, err
+		}
+		parts[i] = quoteString(c.To.fieldName(i)) + ": " + sql
+	}
+	return "{" + strings.Join(parts, ", ") + "}", c.To, nil
 }
 
 func (w *rewriter) caseExpr(c *Case, s *scope) (string, Type, error) {
@@ -516,10 +541,10 @@ func (w *rewriter) subscript(x *Subscript, s *scope) (string, Type, error) {
 	switch types[0].Name {
 	case "map":
 		return "(CASE WHEN map_contains(" + parts[0] + ", " + parts[1] + ") OR " + parts[0] + " IS NULL THEN " + parts[0] + "[" + parts[1] +
-			"] ELSE error('INVALID_FUNCTION_ARGUMENT: Key not present in map') END)", types[0].Elems[1], nil
+			"] ELSE " + w.raise("'INVALID_FUNCTION_ARGUMENT: Key not present in map'") + " END)", types[0].Elems[1], nil
 	case "array":
 		return "(CASE WHEN " + parts[1] + " BETWEEN 1 AND len(" + parts[0] + ") OR " + parts[0] + " IS NULL THEN " + parts[0] + "[" + parts[1] +
-			"] ELSE error('INVALID_FUNCTION_ARGUMENT: Array subscript must be less than or equal to array length') END)", types[0].Elems[0], nil
+			"] ELSE " + w.raise("'INVALID_FUNCTION_ARGUMENT: Array subscript must be less than or equal to array length'") + " END)", types[0].Elems[0], nil
 	case "":
 		return parts[0] + "[" + parts[1] + "]", Type{}, nil
 	}
@@ -648,6 +673,13 @@ func (w *rewriter) call(c *Call, s *scope) (string, Type, error) {
 	}
 	if n := len(c.Args); !c.Star && (n < f.min || f.max >= 0 && n > f.max) {
 		return "", Type{}, semantic("FUNCTION_NOT_FOUND", c.At, "Unexpected number of parameters for function %s", c.Name)
+	}
+	switch c.Name {
+	case "mod":
+		return w.binary(&Binary{Op: "%", L: c.Args[0], R: c.Args[1], At: c.At}, s)
+	case "try":
+		w.trying++
+		defer func() { w.trying-- }()
 	}
 	args := make([]argument, len(c.Args))
 	for i, a := range c.Args {
