@@ -1,0 +1,67 @@
+package iam
+
+import (
+	"fmt"
+	"net/http"
+
+	"spoor/internal/aws"
+)
+
+func fail(kind aws.Kind, status int, code, format string, args ...any) *aws.Error {
+	return &aws.Error{Op: "iam", Kind: kind, Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+func noSuchEntity(format string, args ...any) *aws.Error {
+	return fail(aws.NotFound, http.StatusNotFound, "NoSuchEntity", format, args...)
+}
+
+func alreadyExists(format string, args ...any) *aws.Error {
+	return fail(aws.Conflict, http.StatusConflict, "EntityAlreadyExists", format, args...)
+}
+
+func deleteConflict(format string, args ...any) *aws.Error {
+	return fail(aws.Conflict, http.StatusConflict, "DeleteConflict", format, args...)
+}
+
+// limitExceeded names a quota as IAM does ("AccessKeysPerUser").
+func limitExceeded(quota string, limit int) *aws.Error {
+	return fail(aws.LimitExceeded, http.StatusConflict, "LimitExceeded", "Cannot exceed quota for %s: %d", quota, limit)
+}
+
+func malformedPolicy(format string, args ...any) *aws.Error {
+	return fail(aws.Invalid, http.StatusBadRequest, "MalformedPolicyDocument", format, args...)
+}
+
+func validationError(format string, args ...any) *aws.Error {
+	return fail(aws.Invalid, http.StatusBadRequest, "ValidationError", format, args...)
+}
+
+func invalidInput(format string, args ...any) *aws.Error {
+	return fail(aws.Invalid, http.StatusBadRequest, "InvalidInput", format, args...)
+}
+
+func noUser(name string) *aws.Error {
+	return noSuchEntity("The user with name %s cannot be found.", name)
+}
+
+func noGroup(name string) *aws.Error {
+	return noSuchEntity("The group with name %s cannot be found.", name)
+}
+
+func noRole(name string) *aws.Error {
+	return noSuchEntity("The role with name %s cannot be found.", name)
+}
+
+func noPolicy(arn string) *aws.Error {
+	return noSuchEntity("Policy %s was not found.", arn)
+}
+
+func notAttachable(arn string) *aws.Error {
+	return noSuchEntity("Policy %s does not exist or is not attachable.", arn)
+}
+
+// noSuchAccount is a call for an account that this server does not hold; a
+// caller's own account always exists.
+func noSuchAccount(id string) *aws.Error {
+	return fail(aws.Denied, http.StatusForbidden, "AccessDenied", "The account %s does not exist.", id)
+}
