@@ -39,6 +39,9 @@ const (
 	// which sequence numbers of its account and region it covers.
 	MetaFirstSeq = "spoor-first-seq"
 	MetaLastSeq  = "spoor-last-seq"
+	// MetaTrail names the trail of a log file; the file's name does not, and
+	// trails may share a bucket.
+	MetaTrail = "spoor-trail-arn"
 	// KeyBits is the size of a signing key.
 	KeyBits = 2048
 )

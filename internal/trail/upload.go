@@ -89,7 +89,7 @@ func (s *stream) upload(ctx context.Context, p *plan, body []byte) error {
 		o.Metadata = map[string]string{digest.MetaSignature: p.Signature, digest.MetaAlgorithm: digest.SignatureAlgorithm}
 	} else {
 		o.Metadata = map[string]string{
-			digest.MetaFirstSeq: strconv.FormatUint(p.First, 10), digest.MetaLastSeq: strconv.FormatUint(p.Last, 10),
+			digest.MetaFirstSeq: strconv.FormatUint(p.First, 10), digest.MetaLastSeq: strconv.FormatUint(p.Last, 10), digest.MetaTrail: s.f.arn,
 		}
 	}
 	return s.f.m.cfg.Bucket.Put(ctx, p.Bucket, p.Key, body, o)

@@ -1,0 +1,115 @@
+package trail
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"spoor/internal/digest"
+	"spoor/internal/kv"
+)
+
+// Delivered is what a store says that a trail has delivered in a region: what
+// a bucket must hold, or it was tampered with.
+type Delivered struct {
+	Region string
+	// Digest is the newest delivered digest, nil before the first.
+	Digest     *digest.Link
+	DigestTime time.Time
+	// Files are the log files delivered since the last digest was made, Waiting
+	// those planned and not known to be delivered.
+	Files   []DeliveredFile
+	Waiting int
+	// Covered is the last number of the account and region that is in a planned
+	// file, Cursor the journal's number up to where that goes.
+	Covered, Cursor uint64
+	// Following is true when every record behind Covered is still to be looked
+	// at by the trail.
+	Following bool
+}
+
+// DeliveredFile is a log file that no digest lists yet.
+type DeliveredFile struct {
+	Bucket, Key, Hash string
+	First, Last       uint64
+}
+
+// Read returns a trail from a store that no server has open, or nil.
+func Read(store *kv.Store, arn string) (*State, error) {
+	region, account, name, err := digest.TrailName(arn)
+	if err != nil {
+		return nil, err
+	}
+	t := &State{}
+	found, err := getJSON(store, trailKey(account, region, name), t, &t.Version)
+	if err != nil || !found {
+		return nil, err
+	}
+	return t, nil
+}
+
+// ReadPublicKeys returns a region's public keys from a store, the oldest first.
+func ReadPublicKeys(store *kv.Store, region string) ([]PublicKey, error) {
+	return publicKeys(store, region)
+}
+
+// ReadDelivered returns the delivery state of a trail in each region.
+func ReadDelivered(store *kv.Store, arn string) ([]Delivered, error) {
+	home, _, _, err := digest.TrailName(arn)
+	if err != nil {
+		return nil, err
+	}
+	var run runState
+	if _, err := getJSON(store, runKey(arn), &run, &run.Version); err != nil {
+		return nil, err
+	}
+	var out []Delivered
+	prefix := streamPrefix(arn)
+	err = store.Scan(prefix, func(k, v []byte) (bool, error) {
+		region, _, ok := kv.DecodeString(k[len(prefix):])
+		if !ok {
+			return false, fmt.Errorf("the key %q is damaged", k)
+		}
+		var s streamState
+		if err := decodeRow(v, &s, &s.Version); err != nil {
+			return false, err
+		}
+		out = append(out, Delivered{Region: region, Digest: s.DeliveredDigest, DigestTime: s.LatestDigestDelivery, Covered: s.Covered, Cursor: s.Cursor,
+			Following: run.Settings.Logging && (region == home || run.Settings.MultiRegion) && !s.Rebase})
+		return true, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the delivery state: %w", err)
+	}
+	for i := range out {
+		if err := out[i].readFiles(store, arn); err != nil {
+			return nil, fmt.Errorf("reading the delivery state of %s: %w", out[i].Region, err)
+		}
+	}
+	return out, nil
+}
+
+func (d *Delivered) readFiles(store *kv.Store, arn string) error {
+	err := store.Scan(listedPrefix(arn, d.Region), func(_, v []byte) (bool, error) {
+		var p plan
+		if err := decodeRow(v, &p, &p.Version); err != nil {
+			return false, err
+		}
+		d.Files = append(d.Files, DeliveredFile{Bucket: p.Bucket, Key: p.Key, Hash: p.Hash, First: p.First, Last: p.Last})
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	return store.Scan(filePrefix(arn, d.Region), func(_, v []byte) (bool, error) {
+		p, body, err := splitRow(v)
+		if err != nil {
+			return false, err
+		}
+		if len(body) == 0 || strings.TrimSpace(p.Key) == "" {
+			return false, fmt.Errorf("a planned file is damaged")
+		}
+		d.Waiting++
+		return true, nil
+	})
+}

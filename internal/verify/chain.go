@@ -1,0 +1,331 @@
+package verify
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"spoor/internal/digest"
+)
+
+// errGzip says that an object is not one whole gzip member.
+var errGzip = errors.New("not one whole gzip member")
+
+// readDigests reads the region's digests, oldest first. What is not a digest
+// is a finding and left out.
+func (v *verifier) readDigests(ctx context.Context, r *region) ([]*node, error) {
+	nodes := make([]*node, len(r.digests))
+	err := v.each(ctx, len(r.digests), func(i int) error {
+		n, err := v.readDigest(ctx, r, v.cfg.Bucket, r.digests[i])
+		nodes[i] = n
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := nodes[:0]
+	for _, n := range nodes {
+		if n != nil {
+			out = append(out, n)
+		}
+	}
+	if out, err = v.elsewhere(ctx, r, out); err != nil {
+		return nil, err
+	}
+	sort.SliceStable(out, func(i, j int) bool { return out[i].d.EndTime < out[j].d.EndTime })
+	return out, nil
+}
+
+// elsewhere adds the digests that lie in another bucket or under another prefix
+// because the trail was updated: the listing does not have them, links lead to
+// them.
+func (v *verifier) elsewhere(ctx context.Context, r *region, nodes []*node) ([]*node, error) {
+	have := make(map[string]bool, len(nodes))
+	for _, n := range nodes {
+		have[n.d.Bucket+"/"+n.key] = true
+	}
+	for i := 0; i < len(nodes) && len(nodes) < maxListed; i++ {
+		l := linkOf(nodes[i].d)
+		if l == nil || have[l.Bucket+"/"+l.Object] || l.Bucket == v.cfg.Bucket && strings.HasPrefix(l.Object, r.place.DigestPrefix()) {
+			continue
+		}
+		if start, err := time.Parse(digest.TimeLayout, nodes[i].d.StartTime); err == nil && !v.within(start) {
+			continue // the digest before ends there
+		}
+		have[l.Bucket+"/"+l.Object] = true
+		n, err := v.readDigest(ctx, r, l.Bucket, l.Object)
+		if err != nil {
+			return nil, err
+		}
+		if n != nil {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes, nil
+}
+
+// readDigest reads one digest and checks what can be said of it alone, except
+// the signature, which may have to come from the next one.
+func (v *verifier) readDigest(ctx context.Context, r *region, bucket, key string) (*node, error) {
+	plain, meta, err := v.get(ctx, bucket, key, digest.MaxBytes)
+	bad := func(kind Kind, format string, args ...any) {
+		v.find(Finding{Kind: kind, Region: r.Region, Bucket: bucket, Key: key, Detail: fmt.Sprintf(format, args...)})
+	}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		bad(DigestMissing, "the digest was listed and is gone")
+		return nil, nil
+	case errors.Is(err, errGzip):
+		bad(DigestInvalid, "the digest is truncated or not a gzip file")
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	d, err := digest.Parse(plain)
+	if err != nil {
+		bad(DigestInvalid, "%v", err)
+		return nil, nil
+	}
+	n := &node{key: key, hash: digest.Hash(plain), sig: meta[digest.MetaSignature], d: d, sound: true}
+	if d.Bucket != bucket || d.Object != key {
+		bad(DigestMoved, "the digest says that it is %s/%s", d.Bucket, d.Object)
+		n.sound = false
+	}
+	if d.Extension != nil && d.Extension.TrailARN != v.cfg.TrailARN || d.AccountID != v.account {
+		bad(DigestInvalid, "the digest is of another trail or account")
+		n.sound = false
+	}
+	return n, nil
+}
+
+// chain checks signatures, links and numbers along the digests.
+func (v *verifier) chain(r *region, nodes []*node) {
+	var prev *node
+	for i, n := range nodes {
+		var next *node
+		if i+1 < len(nodes) {
+			next = nodes[i+1]
+		}
+		v.signature(r, n, next)
+		if !n.sound {
+			// What an unsigned digest says is nobody's word: it neither vouches
+			// for files nor continues the chain. The digest after it misses it.
+			continue
+		}
+		r.Digests++
+		v.link(r, prev, n)
+		v.coverage(r, prev, n)
+		prev = n
+	}
+	if prev == nil {
+		return
+	}
+	r.newest, r.NewestDigest = prev, prev.key
+}
+
+// signature verifies n's signature, taken from its metadata or, in a copy
+// without metadata, from the digest that follows.
+func (v *verifier) signature(r *region, n, next *node) {
+	bad := func(format string, args ...any) {
+		n.sound = false
+		v.find(Finding{Kind: DigestSignature, Region: r.Region, Bucket: n.d.Bucket, Key: n.key, Detail: fmt.Sprintf(format, args...)})
+	}
+	k, ok := r.keys[n.d.PublicKeyFingerprint]
+	if !ok {
+		bad("the digest is signed with the unknown key %s", n.d.PublicKeyFingerprint)
+		return
+	}
+	end, err := time.Parse(digest.TimeLayout, n.d.EndTime)
+	if err != nil || !k.Start.IsZero() && end.Before(k.Start.Truncate(time.Second)) || !k.End.IsZero() && end.After(k.End) {
+		bad("key %s was not valid at %s", n.d.PublicKeyFingerprint, n.d.EndTime)
+		return
+	}
+	if n.sig == "" && next != nil {
+		if l := linkOf(next.d); l != nil && l.Object == n.key {
+			n.sig = l.Signature
+		}
+	}
+	if n.sig == "" {
+		if a, ok := v.cfg.Anchors[r.Region]; ok && a.Digest != nil && a.Digest.Object == n.key {
+			n.sig = a.Digest.Signature
+		}
+	}
+	if n.sig == "" {
+		if src, ok := v.cfg.Source.(interface{ Copy() bool }); ok && src.Copy() && next == nil {
+			v.unproven = true
+			return
+		}
+		bad("the digest has no signature")
+		return
+	}
+	if err := n.d.Verify(k.key, n.hash, n.sig); err != nil {
+		bad("%v", err)
+	}
+}
+
+// linkOf is a digest's link to the one before, over stops too.
+func linkOf(d *digest.Digest) *digest.Link {
+	if l := d.Previous(); l != nil {
+		return l
+	}
+	if d.Extension != nil {
+		return d.Extension.Prior
+	}
+	return nil
+}
+
+// link checks that n follows prev, the sound digest before it in the bucket.
+func (v *verifier) link(r *region, prev, n *node) {
+	bad := func(kind Kind, key, format string, args ...any) {
+		f := Finding{Kind: kind, Region: r.Region, Bucket: n.d.Bucket, Key: key, Detail: fmt.Sprintf(format, args...)}
+		if x := n.d.Extension; kind == DigestMissing && x != nil && prev != nil && prev.d.Extension != nil && x.First > prev.d.Extension.Last+1 {
+			f.FirstSeq, f.LastSeq = prev.d.Extension.Last+1, x.First-1
+		}
+		v.find(f)
+	}
+	l := linkOf(n.d)
+	if prev == nil {
+		if l != nil && v.cfg.Start.IsZero() {
+			bad(DigestMissing, l.Object, "the digest before %s is not there or not sound", n.key)
+		}
+		return
+	}
+	switch {
+	case l == nil:
+		if x := n.d.Extension; x != nil {
+			bad(DigestChain, n.key, "the digest begins a trail, but %s comes before it", prev.key)
+		}
+		return // AWS's digests have no link over a stop
+	case l.Object != prev.key:
+		bad(DigestMissing, l.Object, "the digest between %s and %s is not there or not sound", prev.key, n.key)
+	case l.Hash != prev.hash:
+		bad(DigestChain, prev.key, "the digest's content is not what the next digest, %s, was made after", n.key)
+	case prev.sig != "" && l.Signature != prev.sig:
+		bad(DigestChain, prev.key, "the digest's signature is not the one that the next digest, %s, names", n.key)
+	}
+	if n.d.Previous() != nil && n.d.StartTime != prev.d.EndTime && l.Object == prev.key {
+		bad(DigestChain, n.key, "the digest begins at %s and the one before ends at %s", n.d.StartTime, prev.d.EndTime)
+	}
+}
+
+// coverage checks the numbers: of digests, and of the records that the log
+// files account for.
+func (v *verifier) coverage(r *region, prev, n *node) {
+	x := n.d.Extension
+	if x == nil {
+		return
+	}
+	if r.FirstSeq == 0 {
+		r.FirstSeq = x.First
+	}
+	r.LastSeq = max(r.LastSeq, x.Last)
+	gap := func(from, to uint64, format string, args ...any) {
+		v.find(Finding{Kind: RecordGap, Region: r.Region, Bucket: n.d.Bucket, Key: n.key, FirstSeq: from, LastSeq: to, Detail: fmt.Sprintf(format, args...)})
+	}
+	switch {
+	case prev == nil && v.cfg.Start.IsZero():
+		if x.Number != 1 {
+			v.find(Finding{Kind: DigestMissing, Region: r.Region, Bucket: n.d.Bucket, Key: n.key, LastSeq: x.First - 1, FirstSeq: min(1, x.First-1),
+				Detail: fmt.Sprintf("the oldest digest is number %d: the %d before it are not there or not sound", x.Number, x.Number-1)})
+		}
+	case prev != nil && prev.d.Extension != nil:
+		p := prev.d.Extension
+		if x.Number != p.Number+1 && x.Number > p.Number+2 {
+			v.find(Finding{Kind: DigestMissing, Region: r.Region, Bucket: n.d.Bucket, Key: n.key,
+				Detail: fmt.Sprintf("digest %d follows number %d: %d are not there or not sound", x.Number, p.Number, x.Number-p.Number-1)})
+		}
+		if x.Number <= p.Number {
+			v.find(Finding{Kind: DigestChain, Region: r.Region, Bucket: n.d.Bucket, Key: n.key,
+				Detail: fmt.Sprintf("digest %d follows number %d", x.Number, p.Number)})
+		}
+		// A starting digest may begin later: what was delivered while log file
+		// validation was off is in no digest.
+		if x.Number == p.Number+1 && x.First != p.Last+1 && (n.d.Previous() != nil || x.First < p.Last+1) {
+			gap(p.Last+1, x.First-1, "the digest covers from %d, the one before to %d", x.First, p.Last)
+		}
+	}
+	at := x.First
+	for i := range n.d.LogFiles {
+		f := n.d.LogFiles[i].Records
+		if f == nil {
+			continue
+		}
+		if b := f.Begin(); b != at {
+			gap(at, b-1, "log file %s continues at %d, not at %d: what lies between was given up or never delivered", n.d.LogFiles[i].Object, b, at)
+		}
+		at = f.Last + 1
+	}
+	if at != x.Last+1 {
+		gap(at, x.Last, "the digest covers to %d, its log files to %d", x.Last, at-1)
+	}
+}
+
+// get reads an object that must be one gzip member, whole, of at most limit
+// bytes uncompressed.
+func (v *verifier) get(ctx context.Context, bucket, key string, limit int64) ([]byte, map[string]string, error) {
+	body, meta, err := v.cfg.Source.Get(ctx, bucket, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	plain, err := gunzip(body, limit)
+	if cerr := body.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("reading %s: %w", key, cerr)
+	}
+	return plain, meta, err
+}
+
+// gunzip reads exactly one member: AWS's validator reads only the first, so
+// what follows it would be seen by a consumer and proven by nobody.
+func gunzip(r io.Reader, limit int64) ([]byte, error) {
+	in := &source{r: r}
+	br := bufio.NewReaderSize(in, 64<<10)
+	z, err := gzip.NewReader(br)
+	if err != nil {
+		return nil, in.fault(err)
+	}
+	z.Multistream(false)
+	var out bytes.Buffer
+	if _, err := io.Copy(&out, io.LimitReader(z, limit+1)); err != nil {
+		return nil, in.fault(err)
+	}
+	if int64(out.Len()) > limit {
+		return nil, fmt.Errorf("%w: more than %d bytes", errGzip, limit)
+	}
+	if _, err := br.ReadByte(); !errors.Is(err, io.EOF) {
+		if in.err != nil {
+			return nil, in.err
+		}
+		return nil, fmt.Errorf("%w: something follows the member", errGzip)
+	}
+	return out.Bytes(), nil
+}
+
+// source remembers its reader's own error, to tell a bad file from a read that
+// failed.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return n, err
+}
+
+func (s *source) fault(err error) error {
+	if s.err != nil {
+		return s.err
+	}
+	return fmt.Errorf("%w: %w", errGzip, err)
+}

@@ -1,0 +1,114 @@
+package verify
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"spoor/internal/digest"
+	"spoor/internal/journal"
+	"spoor/internal/kv"
+	"spoor/internal/record"
+	"spoor/internal/trail"
+)
+
+// FromStore reads from a server's store what Config needs beside the source:
+// bucket and prefix, public keys, anchors. It also returns what is wrong with
+// the records that are not delivered yet. No server may have the store open.
+func FromStore(store *kv.Store, arn string) (Config, []Finding, error) {
+	c := Config{TrailARN: arn, Keys: map[string][]PublicKey{}, Anchors: map[string]Anchor{}}
+	t, err := trail.Read(store, arn)
+	if err != nil {
+		return c, nil, fmt.Errorf("reading the trail: %w", err)
+	}
+	if t != nil {
+		c.Bucket, c.Prefix = t.Settings.Bucket, t.Settings.Prefix
+	}
+	state, err := trail.ReadDelivered(store, arn)
+	if err != nil {
+		return c, nil, err
+	}
+	var findings []Finding
+	for i := range state {
+		s := &state[i]
+		keys, err := trail.ReadPublicKeys(store, s.Region)
+		if err != nil {
+			return c, nil, err
+		}
+		for _, k := range keys {
+			c.Keys[s.Region] = append(c.Keys[s.Region], PublicKey{Fingerprint: k.Fingerprint, Value: k.Value, Start: k.Start, End: k.End})
+		}
+		a := Anchor{Digest: s.Digest, Time: s.DigestTime}
+		for _, f := range s.Files {
+			a.Files = append(a.Files, AnchorFile(f))
+		}
+		c.Anchors[s.Region] = a
+		found, err := undelivered(store, arn, s)
+		if err != nil {
+			return c, nil, err
+		}
+		findings = append(findings, found...)
+	}
+	if t == nil && len(state) == 0 {
+		return c, nil, fmt.Errorf("the server knows no trail %s", arn)
+	}
+	return c, findings, nil
+}
+
+// undelivered checks that every record behind the last planned file is still
+// in the journal, by the numbers of its account and region.
+func undelivered(store *kv.Store, arn string, s *trail.Delivered) ([]Finding, error) {
+	if !s.Following {
+		return nil, nil
+	}
+	_, account, _, err := digest.TrailName(arn)
+	if err != nil {
+		return nil, err
+	}
+	last, err := streamEnd(store, account, s.Region)
+	if err != nil {
+		return nil, err
+	}
+	var out []Finding
+	gap := func(from, to uint64) {
+		out = append(out, Finding{Kind: JournalGap, Region: s.Region, FirstSeq: from, LastSeq: to, Detail: "records that are not delivered yet are missing from the journal"})
+	}
+	next := s.Covered + 1
+	err = journal.Read(store, s.Cursor, ^uint64(0)-1, func(it journal.Item) (bool, error) {
+		if it.Field(record.FieldRegion) != s.Region || it.Field(record.FieldAccount) != account {
+			return true, nil
+		}
+		if it.StreamSeq > next {
+			gap(next, it.StreamSeq-1)
+		}
+		next = it.StreamSeq + 1
+		return true, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the journal: %w", err)
+	}
+	if next <= last {
+		gap(next, last)
+	}
+	return out, nil
+}
+
+func streamEnd(store *kv.Store, account, region string) (uint64, error) {
+	v, err := store.Get(kv.Key(kv.SpaceStream, account, region))
+	if errors.Is(err, kv.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading a stream's last number: %w", err)
+	}
+	if len(v) != 8 {
+		return 0, fmt.Errorf("the last number of stream %s/%s is damaged", account, region)
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+// Add puts findings that were made elsewhere into a report.
+func (r *Report) Add(found ...Finding) {
+	r.Findings = append(r.Findings, found...)
+	r.finish(false)
+}

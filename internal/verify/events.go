@@ -1,0 +1,145 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"hash/maphash"
+	"slices"
+)
+
+var errRecords = errors.New("the log file is not a list of records")
+
+// eventIDs finds the eventID of each record of a log file, without decoding
+// the records: it walks the JSON and looks at the names of the members of the
+// objects in the outer array. The file's hash has been checked, so this need
+// not validate, only never fail on anything.
+func eventIDs(b []byte) ([][]byte, error) {
+	const head = `{"Records":[`
+	if !bytes.HasPrefix(b, []byte(head)) || !bytes.HasSuffix(b, []byte("]}")) {
+		return nil, errRecords
+	}
+	var out [][]byte
+	depth, records := 2, 0
+	for i := len(head); i < len(b); i++ {
+		switch b[i] {
+		case '{', '[':
+			if depth == 2 {
+				records++
+			}
+			depth++
+		case '}', ']':
+			depth--
+		case '"':
+			end := stringEnd(b, i)
+			if end < 0 {
+				return nil, errRecords
+			}
+			name := b[i+1 : end]
+			i = end
+			if depth == 3 && string(name) == "eventID" && end+2 < len(b) && b[end+1] == ':' && b[end+2] == '"' {
+				stop := stringEnd(b, end+2)
+				if stop < 0 {
+					return nil, errRecords
+				}
+				out = append(out, b[end+3:stop])
+				i = stop
+			}
+		}
+	}
+	if depth != 0 || len(out) != records {
+		return nil, errRecords
+	}
+	return out, nil
+}
+
+// stringEnd is the index of the quote that ends the string which begins at i,
+// or -1.
+func stringEnd(b []byte, i int) int {
+	for j := i + 1; j < len(b); {
+		q := bytes.IndexByte(b[j:], '"')
+		if q < 0 {
+			return -1
+		}
+		j += q
+		slashes := 0
+		for b[j-1-slashes] == '\\' {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return j
+		}
+		j++
+	}
+	return -1
+}
+
+// idSet remembers event ids in eight bytes each.
+type idSet struct {
+	seed   maphash.Seed
+	hashes []uint64
+}
+
+func newIDSet() *idSet { return &idSet{seed: maphash.MakeSeed()} }
+
+func (s *idSet) add(ids [][]byte) {
+	for _, id := range ids {
+		s.hashes = append(s.hashes, maphash.Bytes(s.seed, id))
+	}
+}
+
+// repeated are the hashes that are there more than once. It sorts the set.
+func (s *idSet) repeated() map[uint64]bool {
+	slices.Sort(s.hashes)
+	var out map[uint64]bool
+	for i := 1; i < len(s.hashes); i++ {
+		if s.hashes[i] == s.hashes[i-1] {
+			if out == nil {
+				out = map[uint64]bool{}
+			}
+			out[s.hashes[i]] = true
+		}
+	}
+	return out
+}
+
+// duplicates names the events that are there twice. Only when hashes repeat,
+// which without duplicates is as good as never, the files are read again.
+func (v *verifier) duplicates(ctx context.Context, regions []*region) error {
+	repeated := v.ids.repeated()
+	if len(repeated) == 0 {
+		return nil
+	}
+	where := map[string]string{} // event id → log file
+	for _, r := range regions {
+		keys := make([]string, 0, len(r.listed))
+		for key := range r.listed {
+			keys = append(keys, key)
+		}
+		slices.Sort(keys)
+		for _, key := range keys {
+			plain, _, err := v.get(ctx, v.cfg.Bucket, key, maxLogFile)
+			if errors.Is(err, ErrNotFound) || errors.Is(err, errGzip) {
+				continue // found before
+			}
+			if err != nil {
+				return err
+			}
+			ids, err := eventIDs(plain)
+			if err != nil {
+				continue // found before
+			}
+			for _, id := range ids {
+				if !repeated[maphash.Bytes(v.ids.seed, id)] {
+					continue
+				}
+				if first, twice := where[string(id)]; twice {
+					v.find(Finding{Kind: DuplicateEvent, Region: r.Region, Bucket: v.cfg.Bucket, Key: key, EventID: string(id), Detail: "the event is also in " + first})
+				} else {
+					where[string(id)] = key
+				}
+			}
+		}
+	}
+	return nil
+}
