@@ -10,7 +10,7 @@ import (
 func TestDriver(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	s := b.dial(nil)
+	s := b.dial(func(c *gocql.ClusterConfig) { c.Metadata.CacheMode = gocql.Disabled })
 	must := func(stmt string, args ...any) {
 		t.Helper()
 		if err := s.Query(stmt, args...).Exec(); err != nil {
