@@ -43,7 +43,7 @@ func (x *change) own(name string) (*Keyspace, error) {
 	}
 	ks := x.to.Keyspaces[name]
 	if ks == nil {
-		return nil, public(cql.Invalid("Keyspace '%s' does not exist", name))
+		return nil, missing(cql.Invalid("Keyspace '%s' does not exist", name))
 	}
 	return ks, nil
 }
@@ -254,7 +254,7 @@ func (x *change) dropType(keyspace, name string, ifExists bool) error {
 		if ifExists {
 			return nil
 		}
-		return public(cql.Invalid("No user type named %s.%s exists.", keyspace, name))
+		return missing(cql.Invalid("No user type named %s.%s exists.", keyspace, name))
 	}
 	for _, t := range ks.Types {
 		if t.Name != name && t.Uses(keyspace, name) {

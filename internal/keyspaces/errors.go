@@ -45,10 +45,13 @@ func fail(err error) error {
 // unconfigured is Cassandra's answer to the name of a table that does not exist.
 func unconfigured(table string) error { return cql.Invalid("unconfigured table %s", table) }
 
-func noKeyspace(name string) error { return cql.Invalid("unconfigured keyspace %s", name) }
-
 func isUnconfigured(message string) bool {
 	return len(message) > 12 && message[:12] == "unconfigured"
+}
+
+// missing marks an error about an object that does not exist.
+func missing(err *cql.Error) error {
+	return &aws.Error{Op: "keyspaces", Kind: aws.NotFound, Code: "ResourceNotFoundException", Message: err.Message, Err: err}
 }
 
 // public marks an error of CQL whose text holds names only, no constant of the
