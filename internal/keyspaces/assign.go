@@ -85,7 +85,7 @@ func (m *modification) append(c *Column, v []byte, prepend bool) error {
 }
 
 // operation carries out one change of a column.
-func (m *modification) operation(op *operation) error {
+func (m *modification) operation(op *columnOp) error {
 	c, t := op.col, op.col.Type
 	switch op.kind {
 	case opDelete:
@@ -175,7 +175,7 @@ func (m *modification) subtract(c *Column, given *types.Type, v []byte) error {
 }
 
 // elementOperation sets or deletes an element by key or position.
-func (m *modification) elementOperation(op *operation) error {
+func (m *modification) elementOperation(op *columnOp) error {
 	c, t := op.col, op.col.Type
 	kt, name := t.Args[0], "key("+c.Name+")"
 	if t.Kind == types.List {

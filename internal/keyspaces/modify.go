@@ -26,8 +26,8 @@ const (
 	opDeleteField
 )
 
-// operation is one change of a column.
-type operation struct {
+// columnOp is one change of a column.
+type columnOp struct {
 	kind  opKind
 	col   *Column
 	key   ast.Expr
@@ -44,7 +44,7 @@ type modifyPlan struct {
 	partition  []ast.Expr
 	clustering []ast.Expr // = on a prefix of the clustering key
 	slices     []*ast.Relation
-	ops        []operation
+	ops        []columnOp
 	document   ast.Expr // INSERT … JSON
 	unset      bool     // DEFAULT UNSET
 	using      ast.Using
@@ -120,7 +120,7 @@ func (p *modifyPlan) compileInsert(s *ast.Insert) error {
 			continue
 		}
 		regular = regular || c.Kind == regularColumn
-		p.ops = append(p.ops, operation{kind: opSet, col: c, value: s.Values[i]})
+		p.ops = append(p.ops, columnOp{kind: opSet, col: c, value: s.Values[i]})
 	}
 	p.statics = !regular && len(p.ops) > 0 && len(p.t.Clustering) > 0
 	p.partition, p.clustering = keys[:len(p.t.Partition)], keys[len(p.t.Partition):]
@@ -146,7 +146,7 @@ func (p *modifyPlan) compileUpdate(s *ast.Update) error {
 		if c.isKey() {
 			return public(cql.Invalid("PRIMARY KEY part %s found in SET part", c.Name))
 		}
-		op := operation{kind: map[ast.AssignKind]opKind{ast.Assign: opSet, ast.AssignAdd: opAdd, ast.AssignSubtract: opSubtract,
+		op := columnOp{kind: map[ast.AssignKind]opKind{ast.Assign: opSet, ast.AssignAdd: opAdd, ast.AssignSubtract: opSubtract,
 			ast.AssignPrepend: opPrepend, ast.AssignElement: opSetElement, ast.AssignField: opSetField}[a.Kind], col: c, key: a.Key, value: a.Value}
 		if err := p.checkOperation(&op, a.Field); err != nil {
 			return err
@@ -158,7 +158,7 @@ func (p *modifyPlan) compileUpdate(s *ast.Update) error {
 }
 
 // checkOperation checks that an operation fits its column's type.
-func (p *modifyPlan) checkOperation(op *operation, field string) error {
+func (p *modifyPlan) checkOperation(op *columnOp, field string) error {
 	c, t := op.col, op.col.Type
 	if t.Kind == types.Counter {
 		p.reads = true
@@ -206,7 +206,7 @@ func (p *modifyPlan) compileDelete(s *ast.Delete) error {
 		if c.isKey() {
 			return public(cql.Invalid("Invalid identifier %s for deletion (should not be a PRIMARY KEY part)", c.Name))
 		}
-		op := operation{kind: opDelete, col: c, key: d.Key}
+		op := columnOp{kind: opDelete, col: c, key: d.Key}
 		if d.Key != nil {
 			op.kind = opDeleteElement
 		} else if d.Field != "" {
