@@ -336,22 +336,22 @@ func (x *selection) take(r *engine.Result) (engine.Next, error) {
 			return engine.Continue, err
 		}
 	}
-	if r != nil && x.perKey > 0 {
-		if !bytes.Equal(x.lastKey, r.Partition) {
-			if x.lastKey != nil || x.state.after == nil || !x.resumesIn(r) {
-				x.state.inKey = 0
-			}
-			x.lastKey = append(x.lastKey[:0], r.Partition...)
-		}
-		if x.state.inKey >= x.perKey {
-			return engine.NextPartition, nil
-		}
+	other := r != nil && x.perKey > 0 && x.otherPartition(r)
+	if r != nil && x.perKey > 0 && !other && x.state.inKey >= x.perKey {
+		return engine.NextPartition, nil
 	}
 	if x.page > 0 && r != nil && x.rows > 0 && (x.rows >= x.page || x.res.Size() >= maxPageBytes) {
 		x.more = true // the row that shows it is read again by the next page
 		return engine.Stop, nil
 	}
+	if other { // not before: a page that ends here counts in the partition before
+		x.state.inKey = 0
+	}
+	if r != nil && x.perKey > 0 {
+		x.lastKey = append(x.lastKey[:0], r.Partition...)
+	}
 	if x.p.aggregate {
+		x.state.inKey++
 		return engine.Continue, x.accumulate()
 	}
 	if err := x.emit(); err != nil {
@@ -374,9 +374,13 @@ func (x *selection) take(r *engine.Result) (engine.Next, error) {
 	return engine.Continue, nil
 }
 
-// resumesIn reports whether r is in the partition in which the last page ended.
-func (x *selection) resumesIn(r *engine.Result) bool {
-	return bytes.HasPrefix(x.state.after, engine.AppendPartition(nil, x.p.t.ID, r.Token, r.Partition))
+// otherPartition reports whether r is in another partition than the row before
+// it, be that the last one of the page before.
+func (x *selection) otherPartition(r *engine.Result) bool {
+	if x.lastKey != nil || x.state.after == nil {
+		return !bytes.Equal(x.lastKey, r.Partition)
+	}
+	return !bytes.HasPrefix(x.state.after, engine.AppendPartition(nil, x.p.t.ID, r.Token, r.Partition))
 }
 
 func (x *selection) emit() error {
