@@ -85,8 +85,9 @@ func (st *step) Describe(c *call.Call, i int, _ error, r *record.Record) {
 		}
 		b = st.definition(b, x)
 	} else {
-		d := describer{b: b, t: x.table, ev: &x.env, threshold: st.s.mask}
+		d := describer{b: b, t: x.table, ev: &x.env, threshold: st.s.mask, scratch: st.mask[0], text: st.mask[1]}
 		d.statement(x, st.using)
+		st.mask = [2][]byte{d.scratch, d.text}
 		b, r.ReadOnly = d.b, r.EventName == "Select"
 	}
 	r.RequestParameters = b

@@ -186,8 +186,8 @@ func unknownFunction(f *ast.FunctionCall) error {
 	return cql.Invalid("Unknown function '%s'", f.Name)
 }
 
-// call evaluates a function whose arguments are constants, markers and calls.
-func (e *env) call(f *ast.FunctionCall, want *types.Type) ([]byte, error) {
+// Call evaluates a function whose arguments are constants, markers and calls.
+func (e *env) Call(f *ast.FunctionCall, want *types.Type) ([]byte, error) {
 	if strings.EqualFold(f.Name, "token") {
 		return e.token(f, want)
 	}

@@ -344,7 +344,7 @@ func (m *modification) keys() error {
 		m.values = append(m.values, v)
 	}
 	var err error
-	if m.partition, err = partitionPrefix(p.t, m.values); err != nil {
+	if m.partition, err = partitionPrefix(m.partition[:0], p.t, m.values); err != nil {
 		return err
 	}
 	n := len(p.clustering)

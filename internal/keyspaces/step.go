@@ -33,12 +33,14 @@ type statement struct {
 	name     string // its table's or type's; empty for a keyspace
 	env      env
 	table    *Table // nil when it does not exist
+	arn      string // made when first asked for
 }
 
 // plan is what is cached with a prepared statement; it holds as long as the
 // table is the same.
 type plan struct {
 	table  *Table
+	arn    string
 	modify *modifyPlan
 	query  *selectPlan
 }
@@ -55,7 +57,8 @@ type step struct {
 	mods    []*modification
 	mod     modification // of the only statement
 	schema  *Schema
-	current string // the connection's keyspace
+	current string    // the connection's keyspace
+	mask    [2][]byte // memory of the describer
 }
 
 func (s *Service) begin(conn *server.ConnInfo, session server.Session, keyspace string, res *frame.Response) (*step, error) {
@@ -79,8 +82,10 @@ func (s *Service) begin(conn *server.ConnInfo, session server.Session, keyspace 
 // end gives the step's memory back.
 func (st *step) end() {
 	clear(st.list)
-	st.c, st.req, st.res, st.schema, st.mods = call.Call{}, request{}, nil, nil, nil
-	st.mod = modification{values: st.mod.values[:0], clustering: st.mod.clustering[:0], row: st.mod.row, static: st.mod.static}
+	clear(st.mods)
+	st.c, st.req, st.res, st.schema, st.mods = call.Call{}, request{}, nil, nil, st.mods[:0]
+	clear(st.mod.values[:cap(st.mod.values)])
+	st.mod = modification{partition: st.mod.partition[:0], values: st.mod.values[:0], clustering: st.mod.clustering[:0], row: st.mod.row, static: st.mod.static}
 	st.s.steps.Put(st)
 }
 
@@ -102,7 +107,7 @@ func (st *step) add(stmt ast.Statement, text string, p *server.Prepared, keyspac
 func (st *step) bindEnv() {
 	for i := range st.list {
 		e := &st.list[i].env
-		e.Call = e.call
+		e.Functions = e
 	}
 }
 
@@ -211,7 +216,13 @@ func (st *step) run(ctx context.Context) error {
 }
 
 // Handle executes the call's statements.
-func (st *step) Handle(ctx context.Context, c *call.Call) error { return fail(st.handle(ctx, c)) }
+func (st *step) Handle(ctx context.Context, c *call.Call) error {
+	err := st.handle(ctx, c)
+	if err == nil {
+		return nil
+	}
+	return fail(err)
+}
 
 // maxBatch is how many statements a batch may have (Amazon Keyspaces, quotas).
 const maxBatch = 100
@@ -305,6 +316,7 @@ func (st *step) plan(x *statement) (*plan, error) {
 		}
 	}
 	p, err := compile(x.table, x.stmt)
+	p.arn = st.arn(x)
 	if err == nil && x.prepared != nil {
 		x.prepared.SetPlan(p)
 	}
@@ -343,7 +355,7 @@ func (s *Service) Prepare(_ context.Context, req *server.Request) (server.Prepar
 	b := &binder{specs: make([]frame.ColumnSpec, len(req.Statement.Markers))}
 	info := server.PreparedInfo{}
 	one := func(stmt ast.Statement) error {
-		st := step{s: s, schema: schema}
+		st := step{s: s, schema: schema, c: call.Call{AccountID: sess.Account, Region: sess.Region}}
 		st.add(stmt, "", nil, req.Keyspace, nil)
 		p, err := st.plan(&st.list[0])
 		if err != nil {
@@ -421,20 +433,29 @@ func (st *step) Permissions(_ *call.Call, dst []call.Permission) ([]call.Permiss
 }
 
 func (st *step) arn(x *statement) string {
+	if x.arn != "" {
+		return x.arn
+	}
+	if x.prepared != nil {
+		if p, ok := x.prepared.Plan().(*plan); ok && p.table == x.table && p.arn != "" && !x.table.system {
+			x.arn = p.arn
+			return x.arn
+		}
+	}
 	name := x.name
 	switch x.stmt.(type) {
 	case *ast.CreateType, *ast.DropType, *ast.AlterType: // IAM knows keyspaces and tables only
 		name = ""
 	}
-	return resourceARN(st.c.Region, st.c.AccountID, x.keyspace, name)
+	x.arn = resourceARN(st.c.Region, st.c.AccountID, x.keyspace, name)
+	return x.arn
 }
 
 func resourceARN(region, account, keyspace, table string) string {
-	prefix := "arn:" + aws.Partition + ":cassandra:" + region + ":" + account + ":/keyspace/" + keyspace + "/"
-	if table == "" {
-		return prefix
+	if table != "" {
+		table = "table/" + table
 	}
-	return prefix + "table/" + table
+	return "arn:" + aws.Partition + ":cassandra:" + region + ":" + account + ":/keyspace/" + keyspace + "/" + table
 }
 
 func hasTags(list []ast.Property) string {

@@ -295,7 +295,7 @@ func (w *where) partitions(ev *env) ([][]byte, error) {
 	}
 	out := make([][]byte, len(keys))
 	for i, k := range keys {
-		p, err := partitionPrefix(w.t, k)
+		p, err := partitionPrefix(nil, w.t, k)
 		if err != nil {
 			return nil, err
 		}
@@ -304,14 +304,19 @@ func (w *where) partitions(ev *env) ([][]byte, error) {
 	return out, nil
 }
 
-// partitionPrefix is where a partition is in the store.
-func partitionPrefix(t *Table, parts [][]byte) ([]byte, error) {
-	var buf [128]byte
-	key := joinKey(buf[:0], parts)
-	if len(key) == 0 {
-		return nil, public(cql.Invalid("Key may not be empty"))
+// partitionPrefix appends where a partition is in the store.
+func partitionPrefix(dst []byte, t *Table, parts [][]byte) ([]byte, error) {
+	key := parts[0]
+	if len(parts) > 1 {
+		key = joinKey(make([]byte, 0, 128), parts)
 	}
-	return engine.AppendPartition(make([]byte, 0, 24+len(key)), t.ID, types.Token(key), key), nil
+	switch {
+	case len(key) == 0:
+		return nil, public(cql.Invalid("Key may not be empty"))
+	case len(key) > types.MaxKeyComponent:
+		return nil, public(cql.Invalid("Key length of %d is longer than maximum of %d", len(key), types.MaxKeyComponent))
+	}
+	return engine.AppendPartition(dst, t.ID, types.Token(key), key), nil
 }
 
 // ranges gives the clustering ranges that WHERE leaves, in order; nil for all.

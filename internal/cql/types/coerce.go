@@ -18,10 +18,15 @@ type Value struct {
 type Env struct {
 	// Values are bound to the markers, by index.
 	Values []frame.Value
+	// Functions evaluates calls; nil means that none are allowed.
+	Functions Functions
+}
+
+// Functions evaluates function calls. An interface and not a func, so that an
+// execution does not allocate a closure for it.
+type Functions interface {
 	// Call gives a function's value as a value of type want.
-	Call func(f *ast.FunctionCall, want *Type) ([]byte, error)
-	// Cast gives CAST(…)'s value as a value of type want. nil: not allowed here.
-	Cast func(c *ast.Cast, want *Type) ([]byte, error)
+	Call(f *ast.FunctionCall, want *Type) ([]byte, error)
 }
 
 // accepts lists which forms of constants a scalar may be written in.
@@ -76,11 +81,8 @@ func Coerce(e ast.Expr, t *Type, receiver string, env *Env) (Value, error) {
 		}
 		return Coerce(e.Value, hint, receiver, env)
 	case *ast.FunctionCall:
-		b, err := env.Call(e, t)
-		return Value{Data: b}, err
-	case *ast.Cast:
-		if env.Cast != nil {
-			b, err := env.Cast(e, t)
+		if env.Functions != nil {
+			b, err := env.Functions.Call(e, t)
 			return Value{Data: b}, err
 		}
 	}
