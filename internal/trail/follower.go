@@ -42,6 +42,7 @@ type follower struct {
 	match   *matcher
 	changes []pendingChange
 	pos     uint64 // read up to here
+	looked  uint64 // the journal's head when it was last looked at
 	durable uint64 // the cursor in the store
 	streams map[string]*stream
 
@@ -162,8 +163,8 @@ func (f *follower) wait(ctx context.Context, next time.Time) bool {
 	defer cancel()
 	after := f.pos
 	if !f.set.Logging {
-		// A change brings a record of its own; the others do not matter.
-		after = f.m.cfg.Journal.Head()
+		// A change brings a record of its own; those before do not matter.
+		after = f.looked
 	}
 	if _, err := f.m.cfg.Journal.Wait(timed, after); err != nil {
 		return ctx.Err() == nil
@@ -218,6 +219,7 @@ func (f *follower) step(ctx context.Context) (next time.Time, done bool, err err
 // read takes in the journal up to its head.
 func (f *follower) read(ctx context.Context) error {
 	head := f.m.cfg.Journal.Head()
+	f.looked = head
 	// A change's row is in the store when its record is in the journal, so what
 	// is loaded now has every change up to head.
 	var err error
@@ -371,10 +373,9 @@ func (f *follower) lowWater() uint64 {
 	return low
 }
 
-// saveCursor makes the position durable: when forced, or when it is far ahead
-// or nothing is pending and a file interval has passed. A position that is
-// behind costs only that records are read again after a restart; it also keeps
-// the journal from being trimmed.
+// saveCursor makes the position durable: when forced, or when it is far ahead.
+// A position that is behind costs only that records are read again after a
+// restart, and that the journal is not trimmed as far as it could be.
 func (f *follower) saveCursor(force bool) error {
 	low := f.lowWater()
 	if low <= f.durable || !force && low-f.durable < cursorEvery {

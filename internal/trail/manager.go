@@ -256,15 +256,19 @@ func (m *Manager) follow(arn string) {
 func (m *Manager) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	arns, err := m.followed()
-	if err != nil {
-		return err
-	}
+	// From here on a change starts its own follower; those before it are listed.
 	m.run.Lock()
 	m.run.ctx = ctx
 	m.run.Unlock()
+	arns, err := m.followed()
 	for _, arn := range arns {
 		m.follow(arn)
+	}
+	if err != nil {
+		select {
+		case m.run.failed <- err:
+		default:
+		}
 	}
 	select {
 	case <-ctx.Done():

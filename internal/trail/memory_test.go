@@ -256,3 +256,13 @@ func (r *rig) start() string {
 func (r *rig) stop() string {
 	return r.put("StopLogging", func(t *State) { t.Settings.Logging = false })
 }
+
+// waitFor polls for a state that another goroutine brings about.
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("timed out")
+		}
+	}
+}

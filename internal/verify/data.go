@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"spoor/internal/digest"
 	"spoor/internal/journal"
@@ -37,6 +38,11 @@ func FromStore(store *kv.Store, arn string) (Config, []Finding, error) {
 		}
 		for _, k := range keys {
 			c.Keys[s.Region] = append(c.Keys[s.Region], PublicKey{Fingerprint: k.Fingerprint, Value: k.Value, Start: k.Start, End: k.End})
+		}
+		if t == nil && s.Digest != nil { // a deleted trail
+			c.Bucket = s.Digest.Bucket
+			prefix, _, _ := strings.Cut(s.Digest.Object, "AWSLogs/")
+			c.Prefix = strings.TrimSuffix(prefix, "/")
 		}
 		a := Anchor{Digest: s.Digest, Time: s.DigestTime}
 		for _, f := range s.Files {
