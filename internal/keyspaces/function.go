@@ -23,7 +23,7 @@ type env struct {
 type overload struct {
 	args []*types.Type
 	ret  *types.Type
-	call func(e *env, args [][]byte) ([]byte, error) // called with no null argument
+	call func(e *env, args [][]byte) ([]byte, error) // see apply
 }
 
 // functions are CQL's functions on values, by name; those of the form typeAsBlob
@@ -215,7 +215,16 @@ func (e *env) Call(f *ast.FunctionCall, want *types.Type) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if args[i] = v.Data; v.Data == nil {
+		args[i] = v.Data
+	}
+	return o.apply(e, args)
+}
+
+// apply calls the function unless an argument is null, or is the empty value
+// that Cassandra allows for types of a fixed size: both give null.
+func (o *overload) apply(e *env, args [][]byte) ([]byte, error) {
+	for i, a := range args {
+		if a == nil || len(a) == 0 && !o.args[i].IsText() && o.args[i].Kind != types.Blob && o.ret.Kind != types.Blob {
 			return nil, nil
 		}
 	}
@@ -259,6 +268,9 @@ func joinKey(dst []byte, parts [][]byte) []byte {
 func castTo(from, to *types.Type, b []byte) ([]byte, error) {
 	if b == nil || from.Kind == to.Kind {
 		return b, nil
+	}
+	if len(b) == 0 && !from.IsText() {
+		return nil, nil
 	}
 	switch {
 	case to.IsText():

@@ -113,7 +113,7 @@ func (a *aggregate) add(b []byte) {
 		a.count++
 		return
 	}
-	if b == nil {
+	if b == nil || len(b) == 0 && a.t.IsNumber() {
 		return
 	}
 	a.count++

@@ -224,12 +224,7 @@ func compileCall(t *Table, f *ast.FunctionCall) (selector, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, v := range values {
-			if v == nil {
-				return nil, nil
-			}
-		}
-		return o.call(ev, values)
+		return o.apply(ev, values)
 	}}, nil
 }
 

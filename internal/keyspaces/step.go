@@ -187,6 +187,10 @@ func (s *Service) Execute(ctx context.Context, req *server.Request, res *frame.R
 	} else {
 		st.add(req.Statement.Statement, req.Statement.Text, req.Prepared, req.Keyspace, req.Values)
 	}
+	if len(st.list) == 0 {
+		res.Void() // a batch of nothing
+		return nil
+	}
 	return st.run(ctx)
 }
 
