@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,11 +31,15 @@ import (
 // rules are an authoriser and a selector of a test.
 type rules struct {
 	deny  func(p call.Permission) bool
-	asked []call.Permission
-	quiet bool // select no data events
+	mu    sync.Mutex
+	asked []call.Permission // by the last call
+	quiet bool              // select no data events
 }
 
 func (r *rules) Authorize(_ context.Context, _ *call.Call, perms []call.Permission) error {
+	r.mu.Lock()
+	r.asked = append([]call.Permission(nil), perms...)
+	r.mu.Unlock()
 	if r.deny == nil {
 		return nil
 	}

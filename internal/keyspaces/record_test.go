@@ -157,3 +157,34 @@ func TestBatchRecords(t *testing.T) {
 		t.Error("the records share an event id")
 	}
 }
+
+// TestPermissions: what each statement needs.
+func TestPermissions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const root = "arn:aws:cassandra:us-east-1:111122223333:/keyspace/"
+	for _, c := range []struct{ text, want string }{
+		{"CREATE KEYSPACE ks WITH REPLICATION = {'class': 'SingleRegionStrategy'} AND TAGS = {'a': 'b'}", "cassandra:Create ks/, cassandra:TagResource ks/"},
+		{"USE ks", ""},
+		{"CREATE TYPE ty (a int)", "cassandra:Create ks/"},
+		{"CREATE TABLE t (p int PRIMARY KEY, v int)", "cassandra:Create ks/table/t"},
+		{"ALTER TABLE t ADD w int", "cassandra:Alter ks/table/t"},
+		{"ALTER TABLE t ADD TAGS {'x': 'y'}", "cassandra:TagResource ks/table/t"},
+		{"SELECT * FROM t", "cassandra:Select ks/table/t"},
+		{"SELECT * FROM system.local", "cassandra:Select system/table/local"},
+		{"BEGIN BATCH INSERT INTO t (p) VALUES (1); DELETE FROM ks.t WHERE p = 2; APPLY BATCH", "cassandra:Modify ks/table/t, cassandra:Modify ks/table/t"},
+		{"DROP TYPE ty", "cassandra:Drop ks/"},
+		{"DROP TABLE t", "cassandra:Drop ks/table/t"},
+		{"DROP KEYSPACE ks", "cassandra:Drop ks/"},
+	} {
+		b.rules.asked = nil
+		b.must(c.text)
+		var got []string
+		for _, p := range b.rules.asked {
+			got = append(got, p.Action+" "+strings.TrimPrefix(p.Resource, root))
+		}
+		if g := strings.Join(got, ", "); g != c.want {
+			t.Errorf("%s needs %s, want %s", c.text, g, c.want)
+		}
+	}
+}

@@ -93,8 +93,6 @@ type Keyspace struct {
 	Created     time.Time
 	Tables      map[string]*Table
 	Types       map[string]*types.Type
-
-	system bool
 }
 
 // Schema is all of an account in a region. It does not change.

@@ -218,15 +218,20 @@ func (r *reader) allKeyspaces() []*Keyspace {
 		out = append(out, ks)
 	}
 	for name, tables := range systemTables {
-		out = append(out, &Keyspace{Name: name, Durable: true, Tables: tables, system: true,
+		out = append(out, &Keyspace{Name: name, Durable: true, Tables: tables,
 			Replication: map[string]string{"class": "LocalStrategy"}})
 	}
 	slices.SortFunc(out, func(a, b *Keyspace) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }
 
-// strategyClass is the strategy's Java class, which drivers look for.
+// strategyClass is the strategy's Java class, which drivers look for. The single
+// Region strategy shows as three simple replicas (Amazon Keyspaces developer
+// guide, "Create a keyspace"), which drivers know how to route for.
 func strategyClass(m map[string]string) map[string]string {
+	if m["class"] == "SingleRegionStrategy" {
+		return map[string]string{"class": "org.apache.cassandra.locator.SimpleStrategy", "replication_factor": "3"}
+	}
 	out := maps.Clone(m)
 	if c := m["class"]; !strings.Contains(c, ".") {
 		out["class"] = "org.apache.cassandra.locator." + c
