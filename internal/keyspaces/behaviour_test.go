@@ -218,9 +218,13 @@ func TestCrash(t *testing.T) {
 	}
 	b.must("ALTER TABLE ks.t ADD w text")
 	records := len(b.records())
+	host := b.svc.hostID
 	clone := b.fs.CrashClone(vfs.CrashCloneCfg{})
 	b.close()
 	b.open(clone)
+	if b.svc.hostID != host {
+		t.Error("the host id has changed")
+	}
 	if got := len(b.records()); got != records {
 		t.Errorf("%d records after the crash, %d before", got, records)
 	}

@@ -12,6 +12,7 @@ package keyspaces
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"sync"
@@ -139,7 +140,9 @@ func Open(cfg Config) (*Service, error) {
 	}
 	_, _ = rand.Read(s.node[:])
 	s.node[0] = s.node[0]&0x3F | 0x80
-	s.hostID = randomUUID()
+	if err := s.loadHostID(); err != nil {
+		return nil, err
+	}
 	all, err := load(cfg.Store)
 	if err != nil {
 		return nil, err
@@ -150,6 +153,29 @@ func Open(cfg Config) (*Service, error) {
 		s.spaces[o] = sp
 	}
 	return s, nil
+}
+
+// loadHostID reads the host id that drivers know this server by, or makes it at
+// the first start.
+func (s *Service) loadHostID() error {
+	key := kv.Key(kv.SpaceState, stateService, "host")
+	v, err := s.store.Get(key)
+	switch {
+	case err == nil && len(v) == len(s.hostID):
+		copy(s.hostID[:], v)
+		return nil
+	case err == nil:
+		return fmt.Errorf("keyspaces: the stored host id is %d bytes long, want %d", len(v), len(s.hostID))
+	case !errors.Is(err, kv.ErrNotFound):
+		return fmt.Errorf("keyspaces: reading the host id: %w", err)
+	}
+	s.hostID = randomUUID()
+	b := s.store.NewBatch()
+	b.Set(key, s.hostID[:])
+	if err := s.path.Journal.Commit(b); err != nil {
+		return fmt.Errorf("keyspaces: storing the host id: %w", err)
+	}
+	return nil
 }
 
 // space finds an owner's schema, and makes an empty one at first.
