@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -35,7 +36,13 @@ func (s serveCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	fmt.Fprint(std.out, srv.Welcome())
-	<-ctx.Done()
-	fmt.Fprintln(std.out, "Stopping: finishing the calls under way.")
-	return srv.Stop()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(std.out, "Stopping: finishing the calls under way.")
+		return srv.Stop()
+	case err := <-srv.Failed():
+		// Half a server would refuse calls one by one; whoever supervises this
+		// process restarts it whole, and recovery reads the truth from disk.
+		return errors.Join(fmt.Errorf("a part of the server failed, so it stops: %w", err), srv.Stop())
+	}
 }

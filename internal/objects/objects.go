@@ -371,3 +371,6 @@ func wrap(op, bucket, key string, err error) error {
 	}
 	return fmt.Errorf("%s %s/%s: %w", op, bucket, key, err)
 }
+
+// Client is the storage's S3 client, for what the methods above do not cover.
+func (s *Store) Client() *s3.Client { return s.client }

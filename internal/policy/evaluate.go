@@ -340,13 +340,6 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// GrantsService reports whether a resource policy lets a service principal do
-// something, for the services that check it when they are configured.
-func (p *Policy) GrantsService(service, action, resource string, ctx Context) bool {
-	d := Evaluate(&Request{Principal: Principal{Service: service}, Action: action, Resource: resource, Context: ctx}, &Input{Resource: p})
-	return d.Allowed
-}
-
 // Public reports whether a statement grants something to everybody without a
 // condition, which is what S3 calls a public policy.
 func (p *Policy) Public() bool {

@@ -38,6 +38,8 @@ type Endpoints struct {
 	CQL    string `json:"cql"`
 	Region string `json:"region"`
 	CAFile string `json:"ca_file"`
+	// CQLPlain is the address without TLS, "" when it is off.
+	CQLPlain string `json:"cql_plain,omitempty"`
 }
 
 // ReadEnvironment reads what `spoor env` prints from a data directory.

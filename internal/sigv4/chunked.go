@@ -284,3 +284,13 @@ func (c *chunkReader) finish() error {
 	}
 	return io.EOF
 }
+
+// DecodedLength is the length of an aws-chunked body without its framing, -1
+// when the client did not announce it.
+func (v *Verified) DecodedLength(r *http.Request) int64 {
+	n, err := strconv.ParseInt(r.Header.Get("X-Amz-Decoded-Content-Length"), 10, 64)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}

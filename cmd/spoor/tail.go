@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"spoor/internal/server"
+)
+
+// emptyHash is the SHA-256 of an empty body.
+const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+// maxRecordLine is above the largest record, 256 KiB.
+const maxRecordLine = 1 << 20
+
+type tailCmd struct {
+	Data  string            `help:"Data directory of the server." default:"./data" env:"SPOOR_DATA" type:"path"`
+	After *uint64           `help:"Begin after this sequence number; 0 is the oldest record kept. Default: new records only."`
+	Where map[string]string `help:"Only records whose field has this value, such as eventName=Insert or userIdentity.userName=alice. May be repeated." placeholder:"FIELD=VALUE"`
+	JSON  bool              `help:"Print whole records."`
+}
+
+func (tailCmd) Help() string {
+	return "Examples:\n" +
+		"  spoor tail\n" +
+		"  spoor tail --where eventSource=cassandra.amazonaws.com\n" +
+		"  spoor tail --after 0 --json | jq .event"
+}
+
+// Run prints records until the context or the stream ends.
+func (t tailCmd) Run(ctx context.Context, std streams) error {
+	creds, ends, err := server.ReadEnvironment(t.Data)
+	if err != nil {
+		return err
+	}
+	url := "http://" + ends.HTTP + "/_spoor/tail"
+	if t.After != nil {
+		url += fmt.Sprintf("?after=%d", *t.After)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	p := creds.Profiles["admin"]
+	if err := v4.NewSigner().SignHTTP(ctx, aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.SecretAccessKey}, req, emptyHash, "cloudtrail", ends.Region, time.Now()); err != nil {
+		return fmt.Errorf("signing: %w", err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("the server at %s does not answer; is it running? %w", ends.HTTP, err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
+		return fmt.Errorf("the server refused: %s %s", res.Status, body)
+	}
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, maxRecordLine)
+	for lines.Scan() {
+		if err := t.print(std.out, lines.Bytes()); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return lines.Err()
+}
+
+func (t tailCmd) print(w io.Writer, line []byte) error {
+	var rec struct {
+		Seq   uint64
+		Event map[string]any
+	}
+	if err := json.Unmarshal(line, &rec); err != nil {
+		return fmt.Errorf("the server sent something that is no record: %w", err)
+	}
+	for field, want := range t.Where {
+		if got := lookup(rec.Event, field); got != want {
+			return nil
+		}
+	}
+	if t.JSON {
+		_, err := fmt.Fprintf(w, "%s\n", line)
+		return err
+	}
+	who := lookup(rec.Event, "userIdentity.arn")
+	outcome := lookup(rec.Event, "errorCode")
+	if outcome == "" {
+		outcome = "ok"
+	}
+	_, err := fmt.Fprintf(w, "%-8d %s  %-28s %-24s %-12s %s\n", rec.Seq, lookup(rec.Event, "eventTime"),
+		strings.TrimSuffix(lookup(rec.Event, "eventSource"), ".amazonaws.com")+":"+lookup(rec.Event, "eventName"), outcome, lookup(rec.Event, "sourceIPAddress"), who)
+	return err
+}
+
+// lookup finds a field by its dotted path and gives its text, "" when it is
+// absent.
+func lookup(v any, path string) string {
+	for _, name := range strings.Split(path, ".") {
+		obj, ok := v.(map[string]any)
+		if !ok {
+			return ""
+		}
+		v = obj[name]
+	}
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprint(v)
+}

@@ -1,0 +1,559 @@
+package athena
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"spoor/internal/athena/sql"
+	"spoor/internal/aws"
+	"spoor/internal/call"
+	"spoor/internal/engine/duckdb"
+	"spoor/internal/glue"
+	"spoor/internal/objects"
+)
+
+// launch runs a query when a slot is free.
+func (s *Service) launch(e *execution) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	s.mu.Lock()
+	s.running[e.ID] = &run{cancel: cancel}
+	s.mu.Unlock()
+	s.wg.Go(func() {
+		defer cancel()
+		defer func() {
+			s.mu.Lock()
+			delete(s.running, e.ID)
+			s.mu.Unlock()
+		}()
+		select {
+		case s.slots <- struct{}{}:
+			defer func() { <-s.slots }()
+		case <-ctx.Done():
+		}
+		s.carryOut(ctx, e)
+	})
+}
+
+// abort cancels a query that StopQueryExecution named.
+func (s *Service) abort(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.running[id]; r != nil {
+		r.cancelled = true
+		r.cancel()
+	}
+}
+
+func (s *Service) wasCancelled(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.running[id]
+	return r != nil && r.cancelled
+}
+
+// carryOut runs the query and writes down how it ended. If that cannot be
+// written, the journal has failed and the next start fails the query.
+func (s *Service) carryOut(ctx context.Context, e *execution) {
+	var err error
+	if err = ctx.Err(); err == nil {
+		e.State, e.Started = running, s.cfg.Now()
+		if err := s.save(e); err != nil {
+			s.cfg.Log.Error("a query's state could not be written", "query", e.ID, "err", err)
+			return
+		}
+		qctx, cancel := context.WithTimeout(ctx, queryTimeout)
+		err = s.execute(qctx, e)
+		cancel()
+	}
+	now := s.cfg.Now()
+	switch {
+	case err == nil:
+		e.State, e.Completed = succeeded, now
+	case s.wasCancelled(e.ID):
+		e.State, e.Reason, e.Completed = cancelled, "Query cancelled by user", now
+	case s.ctx.Err() != nil:
+		e.fail(&athenaError{Category: 1, Type: 200, Retryable: true, Message: "INTERNAL_ERROR: The server stopped while the query was under way. Run it again."}, now)
+	default:
+		e.fail(s.explain(e, err), now)
+	}
+	if err := s.save(e); err != nil {
+		s.cfg.Log.Error("a query's end could not be written", "query", e.ID, "err", err)
+	}
+}
+
+// queryError is a failure that its text explains fully.
+type queryError struct {
+	category, kind int32
+	message        string
+}
+
+func (e *queryError) Error() string { return e.message }
+
+func userError(kind int32, format string, args ...any) error {
+	return &queryError{2, kind, fmt.Sprintf(format, args...)}
+}
+
+// errorTypes are AthenaError.ErrorType by Trino's error names (Athena user
+// guide, "Athena error reference").
+var errorTypes = map[string]int32{"TABLE_NOT_FOUND": 1301, "SCHEMA_NOT_FOUND": 1301, "COLUMN_NOT_FOUND": 1006, "CATALOG_NOT_FOUND": 1006, "TYPE_MISMATCH": 1002,
+	"FUNCTION_NOT_FOUND": 1303, "DIVISION_BY_ZERO": 1001, "INVALID_CAST_ARGUMENT": 1100, "NOT_SUPPORTED": 1200}
+
+// namedError finds an error of Trino's inside an engine's text.
+var namedError = regexp.MustCompile(`((?:DIVISION_BY_ZERO|INVALID_CAST_ARGUMENT|INVALID_FUNCTION_ARGUMENT|HIVE_[A-Z_]+|INVALID_TABLE_PROPERTY|CONSTRAINT_VIOLATION): [^\n]*)`)
+
+// explain turns an error into what the caller sees. The engine's own texts are
+// about the rewritten query: they are logged, and shown without its SQL.
+func (s *Service) explain(e *execution, err error) *athenaError {
+	var qe *queryError
+	var se *sql.SemanticError
+	var de *duckdb.Error
+	switch {
+	case errors.As(err, &qe):
+		return &athenaError{Category: qe.category, Type: qe.kind, Message: qe.message}
+	case errors.As(err, &se):
+		return &athenaError{Category: 2, Type: typeOf(se.Name), Message: se.Error()}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &athenaError{Category: 2, Type: 1000, Message: "EXCEEDED_TIME_LIMIT: Query exceeded the maximum run time limit of 30 minutes"}
+	}
+	text := err.Error()
+	if m := namedError.FindString(text); m != "" {
+		name, _, _ := strings.Cut(m, ":")
+		return &athenaError{Category: 2, Type: typeOf(name), Message: m}
+	}
+	if errors.As(err, &de) {
+		s.cfg.Log.Info("a query failed in the engine", "query", e.ID, "err", text)
+		first, _, _ := strings.Cut(de.Message, "\n")
+		return &athenaError{Category: 2, Type: 1000, Message: "GENERIC_USER_ERROR: " + first}
+	}
+	s.cfg.Log.Error("a query failed inside the server", "query", e.ID, "err", err)
+	return &athenaError{Category: 1, Type: 200, Message: "GENERIC_INTERNAL_ERROR: Amazon Athena experienced an internal error while executing this query."}
+}
+
+func typeOf(name string) int32 {
+	if t, ok := errorTypes[name]; ok {
+		return t
+	}
+	return 1000
+}
+
+func scopeOf(e *execution) glue.Scope { return glue.Scope{Account: e.Account, Region: e.Region} }
+
+// execute carries out a statement of any kind.
+func (s *Service) execute(ctx context.Context, e *execution) error {
+	if err := s.mayWrite(ctx, e); err != nil {
+		return err
+	}
+	switch n := e.stmt.Node.(type) {
+	case *sql.Query:
+		return s.query(ctx, e, n)
+	case *sql.Explain:
+		return s.explainQuery(ctx, e, n)
+	case *sql.Unsupported:
+		return userError(1200, "NOT_SUPPORTED: %s is not supported by this server", n.What)
+	}
+	lines, cols, err := s.define(ctx, e)
+	if err != nil {
+		return err
+	}
+	e.Columns = cols
+	return s.putResult(ctx, e, []byte(strings.Join(lines, "\n")), len(cols) > 0)
+}
+
+// mayWrite asks whether the caller may write results where it said.
+func (s *Service) mayWrite(ctx context.Context, e *execution) error {
+	bucket, _, _ := splitLocation(e.ResultFile)
+	_, k, _ := splitLocation(e.ResultFile)
+	return s.allowed(ctx, e, "Access denied when writing output to url: "+e.ResultFile+" . Please ensure you are allowed to access the S3 bucket. If you are encrypting query results with KMS key, please ensure you are allowed to access your KMS key",
+		s.onBucket("s3:GetBucketLocation", bucket, ""), s.onBucket("s3:PutObject", bucket, k))
+}
+
+func (s *Service) onBucket(action, bucket, key string) call.Permission {
+	p := call.Permission{Action: action, Resource: "arn:aws:s3:::" + bucket, ResourcePolicy: s.cfg.Buckets.Policy(bucket), ResourceAccount: s.cfg.Buckets.Account(bucket)}
+	if key != "" {
+		p.Resource += "/" + key
+	}
+	return p
+}
+
+// allowed asks for rights of the query's caller, as Athena does on its behalf.
+func (s *Service) allowed(ctx context.Context, e *execution, text string, perms ...call.Permission) error {
+	err := s.cfg.Auth.Authorize(ctx, e.call, perms)
+	if aws.IsKind(err, aws.Denied) {
+		return userError(1300, "%s", text)
+	}
+	return err
+}
+
+func glueARNs(e *execution, action, database, table string) []call.Permission {
+	arn := func(r string) string { return aws.NewARN("glue", e.Region, e.Account, r).String() }
+	out := []call.Permission{{Action: action, Resource: arn("catalog")}, {Action: action, Resource: arn("database/" + database)}}
+	if table != "" {
+		out = append(out, call.Permission{Action: action, Resource: arn("table/" + database + "/" + table)})
+	}
+	return out
+}
+
+// mayUse asks for a right on the catalogue.
+func (s *Service) mayUse(ctx context.Context, e *execution, action, database, table string) error {
+	arn := aws.NewARN("glue", e.Region, e.Account, "database/"+database)
+	return s.allowed(ctx, e, fmt.Sprintf("Insufficient permissions to execute the query. User: %s is not authorized to perform: %s on resource: %s", e.call.Caller.ARN, action, arn),
+		glueARNs(e, action, database, table)...)
+}
+
+// resolver finds tables for one query and keeps what it found.
+type resolver struct {
+	ctx    context.Context
+	s      *Service
+	e      *execution
+	tables map[string]*glue.Table // by relation name
+	names  map[string]string      // database.table → relation name
+}
+
+func (r *resolver) Table(catalog, database, name string) (*sql.Table, error) {
+	if !strings.EqualFold(catalog, sql.AwsDataCatalog) {
+		return nil, &sql.SemanticError{Name: "CATALOG_NOT_FOUND", At: sql.Pos{Line: 1, Col: 1}, Message: "Catalog '" + catalog + "' does not exist"}
+	}
+	if err := r.s.mayUse(r.ctx, r.e, "glue:GetTable", database, name); err != nil {
+		return nil, err
+	}
+	t, err := r.s.cfg.Catalog.Table(scopeOf(r.e), database, name)
+	switch {
+	case errors.Is(err, glue.ErrNoTable):
+		return nil, sql.ErrNoTable
+	case errors.Is(err, glue.ErrNoDatabase):
+		return nil, sql.ErrNoDatabase
+	case err != nil:
+		return nil, err
+	}
+	rel, ok := r.names[database+"."+name]
+	if !ok {
+		rel = fmt.Sprintf("t%d", len(r.tables)+1)
+		r.names[database+"."+name], r.tables[rel] = rel, &t
+	}
+	cols, err := tableColumns(&t)
+	if err != nil {
+		return nil, err
+	}
+	return &sql.Table{Relation: rel, Columns: append(cols, sql.Column{Name: pathColumn, Type: sql.Type{Name: "varchar"}})}, nil
+}
+
+// pathColumn is the hidden column with the row's file.
+const pathColumn = "$path"
+
+func tableColumns(t *glue.Table) ([]sql.Column, error) {
+	var out []sql.Column
+	for _, c := range append(append([]glue.Column(nil), t.Columns...), t.PartitionKeys...) {
+		typ, err := sql.ParseHiveType(c.Type)
+		if err != nil {
+			return nil, fmt.Errorf("HIVE_INVALID_METADATA: column %s of table %s.%s has the type %s", c.Name, t.Database, t.Name, c.Type)
+		}
+		out = append(out, sql.Column{Name: c.Name, Type: typ, Hive: c.Type, Comment: c.Comment})
+	}
+	return out, nil
+}
+
+// rewrite turns a query into the engine's dialect and its relations.
+func (s *Service) rewrite(ctx context.Context, e *execution, q *sql.Query) (*sql.Rewritten, []duckdb.Relation, error) {
+	began := s.cfg.Now()
+	defer func() { e.PlanTime = s.cfg.Now().Sub(began) }()
+	r := &resolver{ctx: ctx, s: s, e: e, tables: map[string]*glue.Table{}, names: map[string]string{}}
+	if e.stmt.Params > 0 && e.stmt.Params != len(e.Params) {
+		return nil, nil, userError(1000, "INVALID_PARAMETER_USAGE: line 1:1: Incorrect number of parameters: expected %d but found %d", e.stmt.Params, len(e.Params))
+	}
+	out, err := sql.Rewrite(q, e.Database, r, e.Params)
+	if err != nil {
+		return nil, nil, err
+	}
+	var rels []duckdb.Relation
+	for name, t := range r.tables {
+		rel, err := s.relation(ctx, e, name, t, out)
+		if err != nil {
+			return nil, nil, err
+		}
+		rels = append(rels, rel)
+	}
+	return out, rels, nil
+}
+
+// file is an object of a table with the values of its partition.
+type file struct {
+	bucket, key string
+	values      []string
+}
+
+// relation makes a table's rows available under a name: only the columns that
+// the query mentions, only the partitions that its predicates leave.
+func (s *Service) relation(ctx context.Context, e *execution, name string, t *glue.Table, q *sql.Rewritten) (duckdb.Relation, error) {
+	rel := duckdb.Relation{Name: name}
+	f, err := formatOf(t)
+	if err != nil {
+		return rel, userError(1200, "%s", err)
+	}
+	places, err := s.places(scopeOf(e), t, q.Predicates[name])
+	if err != nil {
+		return rel, userError(1000, "%s", err)
+	}
+	files, err := s.files(ctx, e, t, places)
+	if err != nil {
+		return rel, err
+	}
+	all, err := tableColumns(t)
+	if err != nil {
+		return rel, userError(1000, "%s", err)
+	}
+	rd := &reader{format: f, table: t}
+	var parts []int // indexes of the partition keys wanted
+	wantPath := mentions(q.SQL, pathColumn)
+	for i, c := range all {
+		if !mentions(q.SQL, c.Name) {
+			continue
+		}
+		if i >= len(t.Columns) {
+			parts = append(parts, i-len(t.Columns))
+			continue
+		}
+		rd.columns, rd.index = append(rd.columns, c), append(rd.index, i)
+		rel.Columns = append(rel.Columns, duckdb.Column{Name: c.Name, Type: c.Type.DuckDB()})
+	}
+	var extra []duckdb.Column
+	var extraTypes []sql.Type
+	for _, p := range parts {
+		c := all[len(t.Columns)+p]
+		extra = append(extra, duckdb.Column{Name: c.Name, Type: c.Type.DuckDB()})
+		extraTypes = append(extraTypes, c.Type)
+	}
+	if wantPath {
+		extra = append(extra, duckdb.Column{Name: pathColumn, Type: "VARCHAR"})
+		extraTypes = append(extraTypes, sql.Type{Name: "varchar"})
+	}
+	constants := func(x file) []string {
+		var out []string
+		for _, p := range parts {
+			out = append(out, x.values[p])
+		}
+		if wantPath {
+			out = append(out, "s3://"+x.bucket+"/"+x.key)
+		}
+		return out
+	}
+	if f == formatParquet {
+		rel.Extra, rel.Constants = extra, map[string][]string{}
+		for _, x := range files {
+			local, err := s.local(ctx, e, x)
+			if err != nil {
+				return rel, err
+			}
+			rel.Parquet = append(rel.Parquet, local)
+			rel.Constants[local] = constants(x)
+		}
+		return rel, nil
+	}
+	rel.Columns = append(rel.Columns, extra...)
+	rel.Rows = func(ctx context.Context, emit func([]any) error) error {
+		for _, x := range files {
+			fixed, err := constantValues(constants(x), extraTypes)
+			if err != nil {
+				return userError(1000, "HIVE_INVALID_PARTITION_VALUE: %s", err)
+			}
+			if err := s.readFile(ctx, rd, x, func(row []any) error { return emit(append(row[:len(row):len(row)], fixed...)) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return rel, nil
+}
+
+// mentions reports whether the rewritten query names a column; every column in
+// it is quoted.
+func mentions(query, column string) bool {
+	return strings.Contains(query, `"`+strings.ReplaceAll(column, `"`, `""`)+`"`)
+}
+
+func constantValues(texts []string, types []sql.Type) ([]any, error) {
+	out := make([]any, len(texts))
+	for i, t := range texts {
+		v, err := fromText(t, types[i])
+		if err != nil {
+			return nil, err
+		}
+		out[i] = v
+	}
+	return out, nil
+}
+
+// files lists the objects at a table's places, hidden ones left out, and asks
+// for the caller's right to read them.
+func (s *Service) files(ctx context.Context, e *execution, t *glue.Table, places []place) ([]file, error) {
+	var out []file
+	for _, p := range places {
+		bucket, prefix, ok := splitLocation(p.location)
+		if !ok {
+			return nil, userError(1000, "HIVE_METASTORE_ERROR: the location %s of table %s.%s is no S3 path", p.location, t.Database, t.Name)
+		}
+		if prefix != "" && !strings.HasSuffix(prefix, "/") {
+			prefix += "/"
+		}
+		if !s.cfg.Buckets.Exists(bucket) {
+			return nil, userError(1000, "HIVE_FILESYSTEM_ERROR: The specified bucket does not exist: %s", bucket)
+		}
+		list := s.onBucket("s3:ListBucket", bucket, "")
+		list.Context = map[string][]string{"s3:prefix": {prefix}}
+		denied := fmt.Sprintf("PERMISSION_DENIED: Access Denied when reading s3://%s/%s", bucket, prefix)
+		if err := s.allowed(ctx, e, denied, list); err != nil {
+			return nil, err
+		}
+		start := len(out)
+		err := s.cfg.Objects.List(ctx, bucket, prefix, "", func(i objects.Item) bool {
+			if !hidden(strings.TrimPrefix(i.Key, prefix)) && i.Size > 0 {
+				out = append(out, file{bucket, i.Key, p.values})
+				e.Scanned += i.Size
+			}
+			return true
+		})
+		if err != nil {
+			return nil, fmt.Errorf("listing a table's files: %w", err)
+		}
+		for _, x := range out[start:] {
+			if err := s.allowed(ctx, e, denied, s.onBucket("s3:GetObject", bucket, x.key)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// hidden files are not read: a name that starts with _ or . at any level.
+func hidden(rest string) bool {
+	for _, part := range strings.Split(rest, "/") {
+		if strings.HasPrefix(part, "_") || strings.HasPrefix(part, ".") {
+			return true
+		}
+	}
+	return strings.HasSuffix(rest, "/")
+}
+
+func (s *Service) readFile(ctx context.Context, rd *reader, x file, emit func([]any) error) error {
+	if name, ok := s.cfg.Objects.LocalPath(x.bucket, x.key); ok {
+		f, err := os.Open(name)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // deleted since it was listed
+		}
+		if err != nil {
+			return fmt.Errorf("reading an object: %w", err)
+		}
+		return errors.Join(rd.read(x.key, f, emit), f.Close())
+	}
+	body, _, err := s.cfg.Objects.Get(ctx, x.bucket, x.key)
+	if errors.Is(err, objects.ErrNoSuchKey) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading an object: %w", err)
+	}
+	return errors.Join(rd.read(x.key, body, emit), body.Close())
+}
+
+// local is the path of a Parquet file. Only the embedded storage has one.
+func (s *Service) local(_ context.Context, _ *execution, x file) (string, error) {
+	name, ok := s.cfg.Objects.LocalPath(x.bucket, x.key)
+	if !ok {
+		return "", userError(1200, "NOT_SUPPORTED: Parquet tables need the embedded object storage")
+	}
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return "", fmt.Errorf("finding a Parquet file: %w", err)
+	}
+	return abs, nil
+}
+
+// query runs a SELECT and writes its result as CSV.
+func (s *Service) query(ctx context.Context, e *execution, q *sql.Query) error {
+	rewritten, rels, err := s.rewrite(ctx, e, q)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	var cols []column
+	err = s.cfg.Engine.Query(ctx, rewritten.SQL, rels, func(rc []duckdb.ResultColumn) error {
+		cols = make([]column, len(rc))
+		for i, c := range rc {
+			cols[i] = column{c.Name, sql.TrinoType(c.Type)}
+			if i < len(rewritten.Columns) && rewritten.Columns[i].Type.Known() {
+				cols[i].Type = rewritten.Columns[i].Type
+			}
+		}
+		appendCSV(&b, header(cols))
+		return nil
+	}, func(row []any) error {
+		cells := make([]cell, len(row))
+		for i, v := range row {
+			text, ok := render(v, cols[i].Type)
+			cells[i] = cell{text, !ok}
+		}
+		appendCSV(&b, cells)
+		e.Rows++
+		if b.Len() > maxResult {
+			return userError(1000, "GENERIC_USER_ERROR: the result is larger than %d bytes", maxResult)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	e.Columns = cols
+	return s.putResult(ctx, e, b.Bytes(), true)
+}
+
+// putResult writes the result's object and its companion.
+func (s *Service) putResult(ctx context.Context, e *execution, body []byte, withMetadata bool) error {
+	bucket, k, _ := splitLocation(e.ResultFile)
+	contentType := "application/octet-stream"
+	if strings.HasPrefix(e.Substatement, "SHOW") || len(e.Columns) == 0 {
+		contentType = "binary/octet-stream"
+	}
+	put := func(key string, data []byte) error {
+		err := s.cfg.Objects.Put(ctx, bucket, key, data, objects.PutOptions{ContentType: contentType})
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Log.Warn("a query's result could not be written", "query", e.ID, "err", err)
+			return &queryError{1, 401, "Unable to write the query's result to s3://" + bucket + "/" + key}
+		}
+		return err
+	}
+	if err := put(k, body); err != nil {
+		return err
+	}
+	if !withMetadata {
+		return nil
+	}
+	return put(k+".metadata", metadata(e.ID, e.Columns))
+}
+
+// explainQuery shows the plan of the rewritten query.
+func (s *Service) explainQuery(ctx context.Context, e *execution, n *sql.Explain) error {
+	if n.Analyze {
+		return userError(1200, "NOT_SUPPORTED: EXPLAIN ANALYZE is not supported by this server")
+	}
+	rewritten, rels, err := s.rewrite(ctx, e, n.Query)
+	if err != nil {
+		return err
+	}
+	lines := []string{"Query Plan"}
+	err = s.cfg.Engine.Query(ctx, "EXPLAIN "+rewritten.SQL, rels, func([]duckdb.ResultColumn) error { return nil }, func(row []any) error {
+		if text, ok := row[len(row)-1].(string); ok {
+			lines = append(lines, strings.Split(strings.TrimRight(text, "\n"), "\n")...)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	e.Columns = []column{{"Query Plan", sql.Type{Name: "varchar"}}}
+	return s.putResult(ctx, e, []byte(strings.Join(lines, "\n")), true)
+}

@@ -1,0 +1,476 @@
+// Package server is the composition root: it turns a configuration into
+// stores, engines, services and listeners, and stops them in order. It is the
+// only package that sees all others, and it holds no behaviour of its own
+// beyond joining them.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"spoor/internal/athena"
+	"spoor/internal/aws"
+	"spoor/internal/awshttp"
+	"spoor/internal/call"
+	"spoor/internal/cloudtrail"
+	"spoor/internal/config"
+	"spoor/internal/cql/frame"
+	cqlserver "spoor/internal/cql/server"
+	"spoor/internal/engine/duckdb"
+	"spoor/internal/engine/pebble"
+	"spoor/internal/glue"
+	"spoor/internal/history"
+	"spoor/internal/iam"
+	"spoor/internal/journal"
+	"spoor/internal/keyspaces"
+	"spoor/internal/kv"
+	"spoor/internal/objects"
+	"spoor/internal/record"
+	"spoor/internal/s3"
+	"spoor/internal/seal"
+	"spoor/internal/sts"
+	"spoor/internal/trail"
+)
+
+const (
+	// stopTimeout is how long calls under way may take when the server stops.
+	stopTimeout = 20 * time.Second
+	// saveLastUsed is how often the credentials' last use is written down.
+	saveLastUsed = time.Minute
+
+	readHeaderTimeout = 30 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+)
+
+// Server is a running server.
+type Server struct {
+	cfg    config.Config
+	log    *slog.Logger
+	fresh  bool
+	sealer string // where the master key is, for the greeting
+
+	store     *kv.Store
+	journal   *journal.Journal
+	objects   *objects.Store
+	directory *iam.Directory
+	auth      *authenticator
+	history   *history.Index
+	trails    *trail.Manager
+	registry  *s3.Registry
+	keyspaces *keyspaces.Service
+	engine    *duckdb.Engine
+	athena    *athena.Service
+	path      *call.Path
+	handler   *awshttp.Handler
+
+	http *http.Server
+	cql  *cqlserver.Server
+	ends Endpoints
+
+	cancel context.CancelFunc // of the journal's readers
+	// tails ends the live streams, which would hold up an orderly stop.
+	tails     context.Context
+	stopTails context.CancelFunc
+	group  sync.WaitGroup
+	failed chan error
+}
+
+// Start starts a server on a data directory and returns when it is ready. What
+// it started is stopped by Stop, or here when something fails.
+func Start(ctx context.Context, cfg config.Config, log *slog.Logger) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(cfg.Data)
+	if err != nil {
+		return nil, fmt.Errorf("finding the data directory: %w", err)
+	}
+	cfg.Data = dir
+	s := &Server{cfg: cfg, log: log, failed: make(chan error, 8)}
+	if s.fresh, err = checkDir(dir); err != nil {
+		return nil, err
+	}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) error {
+	steps := []func(context.Context) error{s.openStores, s.openIdentities, s.openTrails, s.openServices, s.openHTTP, s.openCQL, s.announce}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) openStores(ctx context.Context) (err error) {
+	s.store, err = kv.Open(filepath.Join(s.cfg.Data, "store"), kv.Options{
+		CacheBytes: int64(s.cfg.CacheMB) << 20, Merger: pebble.Merger(), Logger: s.log})
+	if err != nil {
+		return err
+	}
+	// Old addresses would lead clients to whoever listens there now.
+	if err := os.Remove(filepath.Join(s.cfg.Data, endpointsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing the old addresses: %w", err)
+	}
+	if s.journal, err = journal.Open(s.store, s.log); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	s.objects, err = objects.Open(ctx, objects.Config{Dir: filepath.Join(s.cfg.Data, "objects"), Command: []string{self, "gateway"}, Log: s.log})
+	return err
+}
+
+func (s *Server) openIdentities(context.Context) error {
+	key := s.cfg.MasterKey
+	s.sealer = key
+	if key == "" {
+		key = filepath.Join(s.cfg.Data, "keys", "master.key")
+		s.sealer = key + " (inside the data directory; --master-key keeps it elsewhere)"
+		if err := os.MkdirAll(filepath.Dir(key), 0o700); err != nil {
+			return fmt.Errorf("creating the key directory: %w", err)
+		}
+	}
+	sealer, err := seal.LoadOrCreate(key)
+	if err != nil {
+		return err
+	}
+	if s.directory, err = iam.Open(iam.Config{Store: s.store, Sealer: sealer, Log: s.log}); err != nil {
+		return err
+	}
+	if !s.directory.HasAccount(s.cfg.Account) {
+		if err := s.directory.Bootstrap(s.cfg.Account, s.keepCredentials); err != nil {
+			return err
+		}
+	}
+	s.auth = &authenticator{directory: s.directory, now: time.Now, region: s.cfg.Region, class: s.cfg.Authenticator}
+	s.trails, err = trail.Open(trail.Config{Store: s.store, Journal: s.journal, Sealer: sealer, Log: s.log, Now: time.Now,
+		Bucket:           &lateBucket{s},
+		DeliveryInterval: s.cfg.DeliveryInterval, DigestInterval: s.cfg.DigestInterval})
+	return err
+}
+
+// lateBucket is the trails' bucket: the registry is opened after the trails,
+// which the path that opens it needs.
+type lateBucket struct{ s *Server }
+
+func (l *lateBucket) Policy(ctx context.Context, bucket string) (string, string, error) {
+	return trailBucket{l.s.objects, l.s.registry}.Policy(ctx, bucket)
+}
+
+func (l *lateBucket) Put(ctx context.Context, bucket, key string, body []byte, o trail.PutOptions) error {
+	return trailBucket{l.s.objects, l.s.registry}.Put(ctx, bucket, key, body, o)
+}
+
+// keepCredentials writes the first credentials to their file before they are
+// in the store: a crash in between leaves a file whose credentials do not
+// exist, and the next start replaces it.
+func (s *Server) keepCredentials(b iam.Bootstrap, batch *kv.Batch) error {
+	c := Credentials{Account: b.Account, Profiles: map[string]Profile{
+		"root":  {AccessKeyID: b.RootAccessKeyID, SecretAccessKey: b.RootSecret},
+		"admin": {AccessKeyID: b.AdminKeyID, SecretAccessKey: b.AdminSecret, CQLUser: b.CQLUser, CQLPassword: b.CQLPassword},
+	}}
+	if err := writeJSON(filepath.Join(s.cfg.Data, credentialsFile), c); err != nil {
+		return errors.Join(err, batch.Close())
+	}
+	return s.journal.Commit(batch)
+}
+
+func (s *Server) openTrails(context.Context) (err error) {
+	if s.registry, err = s3.OpenRegistry(s.store); err != nil {
+		return err
+	}
+	s.path = &call.Path{Auth: s.directory, Selector: s.trails, Journal: s.journal, Store: s.store,
+		AlwaysData: s.cfg.DataEvents == "always", Now: time.Now, Log: s.log}
+	if s.history, err = history.Open(history.Config{Store: s.store, Journal: s.journal, Log: s.log, Now: time.Now, Retention: s.cfg.HistoryRetention}); err != nil {
+		return err
+	}
+	// The readers outlive Start's context: Stop ends them, after the calls.
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.goes("event history", func() error { return s.history.Run(ctx) })
+	s.goes("delivery", func() error { return s.trails.Run(ctx) })
+	s.goes("last use of credentials", func() error { return s.keepLastUsed(ctx) })
+	s.goes("object gateway", func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.objects.Failed():
+			return errors.New("the object gateway ended; S3 and Athena calls fail until a restart")
+		}
+	})
+	return nil
+}
+
+// goes runs a part in the background and keeps its failure.
+func (s *Server) goes(what string, fn func() error) {
+	s.group.Go(func() {
+		if err := fn(); err != nil {
+			s.log.Error("a part of the server failed", "part", what, "err", err)
+			select {
+			case s.failed <- fmt.Errorf("%s: %w", what, err):
+			default:
+			}
+		}
+	})
+}
+
+func (s *Server) keepLastUsed(ctx context.Context) error {
+	tick := time.NewTicker(saveLastUsed)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return s.directory.SaveLastUsed(s.journal.Commit)
+		case <-tick.C:
+			if err := s.directory.SaveLastUsed(s.journal.Commit); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *Server) openServices(context.Context) (err error) {
+	if s.keyspaces, err = keyspaces.Open(keyspaces.Config{Store: s.store, Path: s.path, Log: s.log,
+		ClusterName: s.cfg.ClusterName, MaskThreshold: s.cfg.MaskThreshold, SchemaChanged: s.schemaChanged}); err != nil {
+		return err
+	}
+	catalog, err := glue.Open(s.store)
+	if err != nil {
+		return err
+	}
+	s.engine = duckdb.New(duckdb.Config{MemoryMB: s.cfg.QueryMemoryMB, Threads: 2, TempDir: filepath.Join(s.cfg.Data, "tmp")})
+	s.athena, err = athena.Open(athena.Config{Store: s.store, Journal: s.journal, Auth: s.directory, Catalog: catalog, Engine: s.engine,
+		Objects: s.objects, Buckets: s.registry, Workers: s.cfg.QueryWorkers, Now: time.Now, Log: s.log})
+	if err != nil {
+		return err
+	}
+	s.handler, err = awshttp.NewHandler(awshttp.Config{
+		Path: s.path, Auth: s.auth, Log: s.log, Region: s.cfg.Region, Account: s.cfg.Account,
+		S3: s3.New(s3.Config{Path: s.path, Auth: s.auth, Registry: s.registry, Store: s.objects, Region: s.cfg.Region, Account: s.cfg.Account, Log: s.log}),
+		Services: []*call.Service{
+			s.directory.Service(), sts.New(s.directory), s.athena.HTTP(), s.keyspaces.HTTP(),
+			cloudtrail.Service(cloudtrail.Config{Trails: s.trails, History: s.history, Bucket: &lateBucket{s}}),
+		},
+	})
+	return err
+}
+
+// schemaChanged passes changes made by the HTTP API on to CQL clients.
+func (s *Server) schemaChanged(_, _ string, change frame.SchemaChange) {
+	if s.cql != nil {
+		s.cql.SchemaChanged(change)
+	}
+}
+
+// hosts are the names that the server's certificate is for.
+func (s *Server) hosts() []string {
+	out := []string{"localhost", "127.0.0.1", "::1", "*.localhost", "s3.localhost", "*.s3.localhost", "cassandra." + s.cfg.Region + ".amazonaws.com"}
+	for _, addr := range []string{s.cfg.HTTP, s.cfg.CQL} {
+		host, _, err := net.SplitHostPort(addr)
+		if err == nil && host != "" && host != "0.0.0.0" && host != "::" && host != "127.0.0.1" && host != "localhost" {
+			out = append(out, host)
+		}
+	}
+	return out
+}
+
+func (s *Server) openHTTP(context.Context) error {
+	conf, err := loadTLS(filepath.Join(s.cfg.Data, tlsDir), s.hosts(), time.Now())
+	if err != nil {
+		return err
+	}
+	conf.NextProtos = []string{"http/1.1"}
+	l, err := net.Listen("tcp", s.cfg.HTTP)
+	if err != nil {
+		return fmt.Errorf("listening for HTTP: %w; is another server running there? --http takes another address", err)
+	}
+	s.ends.HTTP = l.Addr().String()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /_spoor/health", s.health)
+	mux.HandleFunc("GET /_spoor/tail", s.tail)
+	mux.Handle("/", s.handler)
+	s.http = &http.Server{Handler: bare(mux, s.handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	s.tails, s.stopTails = context.WithCancel(context.Background())
+	s.http.RegisterOnShutdown(s.stopTails)
+	split := newSplitListener(l, conf)
+	s.goes("HTTP", func() error {
+		if err := s.http.Serve(split); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+// bare keeps the mux away from AWS's paths: it would clean them, and an object
+// key may hold anything.
+func bare(mux, api http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/_spoor/") {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		api.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write([]byte(`{"status":"ok"}`)) // a client that is gone needs no answer
+}
+
+func (s *Server) openCQL(context.Context) error {
+	conf, err := loadTLS(filepath.Join(s.cfg.Data, tlsDir), s.hosts(), time.Now())
+	if err != nil {
+		return err
+	}
+	s.cql, err = cqlserver.New(cqlserver.Config{Handler: s.keyspaces, Authenticator: s.auth, Logger: s.log, Rejected: s.rejected, MaxBody: s.cfg.MaxFrameMB << 20})
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", s.cfg.CQL)
+	if err != nil {
+		return fmt.Errorf("listening for CQL: %w; is another server running there? --cql takes another address", err)
+	}
+	s.ends.CQL = l.Addr().String()
+	s.serveCQL("CQL", tls.NewListener(l, conf))
+	if s.cfg.CQLPlain == "" {
+		return nil
+	}
+	if l, err = net.Listen("tcp", s.cfg.CQLPlain); err != nil {
+		return fmt.Errorf("listening for CQL without TLS: %w; --cql-plain takes another address", err)
+	}
+	s.ends.CQLPlain = l.Addr().String()
+	s.serveCQL("CQL without TLS", l)
+	return nil
+}
+
+func (s *Server) serveCQL(what string, l net.Listener) {
+	s.goes(what, func() error {
+		if err := s.cql.Serve(l); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, cqlserver.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+}
+
+// rejected records a login to CQL that failed. The user or key is named, not
+// proven. A name that belongs to no account is the default account's to know.
+func (s *Server) rejected(_ context.Context, r cqlserver.Rejection) {
+	if r.Reason != cqlserver.RejectAuthentication {
+		return
+	}
+	account := s.cfg.Account
+	if i := strings.LastIndex(r.User, "-at-"); i >= 0 && s.directory.HasAccount(r.User[i+len("-at-"):]) {
+		account = r.User[i+len("-at-"):]
+	}
+	c := &call.Call{RequestID: call.NewID(), EventID: call.NewID(), Region: s.auth.cqlRegion(r.Conn), AccountID: account, Start: time.Now(),
+		Caller:   &aws.Caller{Type: aws.Unknown, AccountID: account, UserName: r.User},
+		SourceIP: r.Conn.Remote.Addr().Unmap().String(), UserAgent: fmt.Sprintf("Cassandra Client/ProtocolV%d", r.Conn.Protocol)}
+	if r.Conn.TLS != nil {
+		c.TLS = record.NewTLS(r.Conn.TLS, r.Conn.TLS.ServerName)
+	}
+	err := aws.NewError(aws.Unauthenticated, "AccessDenied", "Provided username and/or password are incorrect")
+	if jerr := s.path.Reject(c, err, func(rec *record.Record) {
+		rec.EventSource, rec.EventName, rec.APIVersion, rec.ReadOnly = "cassandra.amazonaws.com", "Authenticate", "3.4.4", true
+	}); !errors.Is(jerr, err) {
+		s.log.Error("a failed login could not be recorded", "err", jerr)
+	}
+}
+
+// announce writes the addresses down for `spoor env`.
+func (s *Server) announce(context.Context) error {
+	s.ends.Region = s.cfg.Region
+	s.ends.CAFile = filepath.Join(s.cfg.Data, tlsDir, CAFile)
+	return writeJSON(filepath.Join(s.cfg.Data, endpointsFile), s.ends)
+}
+
+// Endpoints are the addresses that the server listens on.
+func (s *Server) Endpoints() Endpoints { return s.ends }
+
+// Failed delivers the failure of a part that the server cannot do without.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// Welcome is what the server prints when it is ready.
+func (s *Server) Welcome() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Spoor is ready.\n\n")
+	fmt.Fprintf(&b, "  AWS APIs    http://%s and https (Athena, CloudTrail, Keyspaces, S3, IAM, STS)\n", s.ends.HTTP)
+	fmt.Fprintf(&b, "  CQL         %s, TLS\n", s.ends.CQL)
+	fmt.Fprintf(&b, "  Data        %s\n", s.cfg.Data)
+	fmt.Fprintf(&b, "  Master key  %s\n\n", s.sealer)
+	self := filepath.Base(os.Args[0])
+	if dir := filepath.Dir(os.Args[0]); dir != "." {
+		self = os.Args[0]
+	}
+	fmt.Fprintf(&b, "In another shell:\n\n  eval \"$(%s env --data %s)\"\n  aws sts get-caller-identity\n\n", self, s.cfg.Data)
+	if s.fresh {
+		fmt.Fprintf(&b, "This is a new data directory. Its credentials are in %s; keep that file.\n", filepath.Join(s.cfg.Data, credentialsFile))
+	}
+	return b.String()
+}
+
+// Stop stops in order: no new calls, the calls under way, queries, the
+// journal's readers, the journal, the stores.
+func (s *Server) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	var errs []error
+	if s.http != nil {
+		errs = append(errs, s.http.Shutdown(ctx))
+	}
+	if s.cql != nil {
+		errs = append(errs, s.cql.Shutdown(ctx))
+	}
+	if s.athena != nil {
+		errs = append(errs, s.athena.Close(ctx))
+	}
+	if s.cancel != nil {
+		s.cancel()
+	}
+	s.group.Wait()
+	if s.engine != nil {
+		errs = append(errs, s.engine.Close())
+	}
+	if s.objects != nil {
+		errs = append(errs, s.objects.Close())
+	}
+	if s.journal != nil {
+		errs = append(errs, s.journal.Close())
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// keyspacesRegion is the region in a name of Keyspaces' endpoints, such as
+// cassandra.eu-west-1.amazonaws.com.
+func keyspacesRegion(name string) (string, bool) {
+	rest, ok := strings.CutPrefix(strings.ToLower(name), "cassandra.")
+	if !ok {
+		return "", false
+	}
+	region, tail, _ := strings.Cut(rest, ".")
+	return region, region != "" && (tail == "amazonaws.com" || tail == "api.aws")
+}
