@@ -1,10 +1,10 @@
 package server
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -69,12 +69,12 @@ func (s *splitListener) decide(c net.Conn) {
 	defer func() { <-s.slots }()
 	stop := context.AfterFunc(s.ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	br := bufio.NewReaderSize(c, 1)
 	if err := c.SetReadDeadline(time.Now().Add(firstByteTimeout)); err != nil {
 		c.Close()
 		return
 	}
-	first, err := br.Peek(1)
+	var first [1]byte
+	_, err := io.ReadFull(c, first[:])
 	if err != nil || c.SetReadDeadline(time.Time{}) != nil {
 		c.Close()
 		return

@@ -83,8 +83,8 @@ type Server struct {
 	// tails ends the live streams, which would hold up an orderly stop.
 	tails     context.Context
 	stopTails context.CancelFunc
-	group  sync.WaitGroup
-	failed chan error
+	group     sync.WaitGroup
+	failed    chan error
 }
 
 // Start starts a server on a data directory and returns when it is ready. What
