@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 
+	"spoor/internal/athena/serde"
 	"spoor/internal/athena/sql"
 	"spoor/internal/glue"
 	"spoor/internal/kv"
@@ -97,9 +98,9 @@ func (s *Service) dropDatabase(ctx context.Context, e *execution, n *sql.DropDat
 
 // storedAs are the SerDe and formats behind STORED AS.
 var storedAs = map[string][3]string{
-	"":         {serdeLazy, inputText, outputText},
-	"TEXTFILE": {serdeLazy, inputText, outputText},
-	"PARQUET":  {serdeParquet, inputParquet, outputParquet},
+	"":         {serde.LazySimple, serde.TextInput, serde.TextOutput},
+	"TEXTFILE": {serde.LazySimple, serde.TextInput, serde.TextOutput},
+	"PARQUET":  {serde.ParquetSerde, serde.ParquetInput, serde.ParquetOutput},
 }
 
 func (s *Service) createTable(ctx context.Context, e *execution, n *sql.CreateTable) error {
@@ -138,7 +139,7 @@ func (s *Service) createTable(ctx context.Context, e *execution, n *sql.CreateTa
 			}
 		}
 	}
-	if _, err := formatOf(&t); err != nil {
+	if _, err := serde.FormatOf(&t); err != nil {
 		return userError(1200, "%s", err)
 	}
 	if len(t.Columns) == 0 {

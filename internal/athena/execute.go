@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -243,21 +241,6 @@ func (r *resolver) Table(catalog, database, name string) (*sql.Table, error) {
 	return &sql.Table{Relation: rel, Columns: append(cols, sql.Column{Name: pathColumn, Type: sql.Type{Name: "varchar"}})}, nil
 }
 
-// pathColumn is the hidden column with the row's file.
-const pathColumn = "$path"
-
-func tableColumns(t *glue.Table) ([]sql.Column, error) {
-	var out []sql.Column
-	for _, c := range append(append([]glue.Column(nil), t.Columns...), t.PartitionKeys...) {
-		typ, err := sql.ParseHiveType(c.Type)
-		if err != nil {
-			return nil, fmt.Errorf("HIVE_INVALID_METADATA: column %s of table %s.%s has the type %s", c.Name, t.Database, t.Name, c.Type)
-		}
-		out = append(out, sql.Column{Name: c.Name, Type: typ, Hive: c.Type, Comment: c.Comment})
-	}
-	return out, nil
-}
-
 // rewrite turns a query into the engine's dialect and its relations.
 func (s *Service) rewrite(ctx context.Context, e *execution, q *sql.Query) (*sql.Rewritten, []duckdb.Relation, error) {
 	began := s.cfg.Now()
@@ -279,198 +262,6 @@ func (s *Service) rewrite(ctx context.Context, e *execution, q *sql.Query) (*sql
 		rels = append(rels, rel)
 	}
 	return out, rels, nil
-}
-
-// file is an object of a table with the values of its partition.
-type file struct {
-	bucket, key string
-	values      []string
-}
-
-// relation makes a table's rows available under a name: only the columns that
-// the query mentions, only the partitions that its predicates leave.
-func (s *Service) relation(ctx context.Context, e *execution, name string, t *glue.Table, q *sql.Rewritten) (duckdb.Relation, error) {
-	rel := duckdb.Relation{Name: name}
-	f, err := formatOf(t)
-	if err != nil {
-		return rel, userError(1200, "%s", err)
-	}
-	places, err := s.places(scopeOf(e), t, q.Predicates[name])
-	if err != nil {
-		return rel, userError(1000, "%s", err)
-	}
-	files, err := s.files(ctx, e, t, places)
-	if err != nil {
-		return rel, err
-	}
-	all, err := tableColumns(t)
-	if err != nil {
-		return rel, userError(1000, "%s", err)
-	}
-	rd := &reader{format: f, table: t}
-	var parts []int // indexes of the partition keys wanted
-	wantPath := mentions(q.SQL, pathColumn)
-	for i, c := range all {
-		if !mentions(q.SQL, c.Name) {
-			continue
-		}
-		if i >= len(t.Columns) {
-			parts = append(parts, i-len(t.Columns))
-			continue
-		}
-		rd.columns, rd.index = append(rd.columns, c), append(rd.index, i)
-		rel.Columns = append(rel.Columns, duckdb.Column{Name: c.Name, Type: c.Type.DuckDB()})
-	}
-	var extra []duckdb.Column
-	var extraTypes []sql.Type
-	for _, p := range parts {
-		c := all[len(t.Columns)+p]
-		extra = append(extra, duckdb.Column{Name: c.Name, Type: c.Type.DuckDB()})
-		extraTypes = append(extraTypes, c.Type)
-	}
-	if wantPath {
-		extra = append(extra, duckdb.Column{Name: pathColumn, Type: "VARCHAR"})
-		extraTypes = append(extraTypes, sql.Type{Name: "varchar"})
-	}
-	constants := func(x file) []string {
-		var out []string
-		for _, p := range parts {
-			out = append(out, x.values[p])
-		}
-		if wantPath {
-			out = append(out, "s3://"+x.bucket+"/"+x.key)
-		}
-		return out
-	}
-	if f == formatParquet {
-		rel.Extra, rel.Constants = extra, map[string][]string{}
-		for _, x := range files {
-			local, err := s.local(ctx, e, x)
-			if err != nil {
-				return rel, err
-			}
-			rel.Parquet = append(rel.Parquet, local)
-			rel.Constants[local] = constants(x)
-		}
-		return rel, nil
-	}
-	rel.Columns = append(rel.Columns, extra...)
-	rel.Rows = func(ctx context.Context, emit func([]any) error) error {
-		for _, x := range files {
-			fixed, err := constantValues(constants(x), extraTypes)
-			if err != nil {
-				return userError(1000, "HIVE_INVALID_PARTITION_VALUE: %s", err)
-			}
-			if err := s.readFile(ctx, rd, x, func(row []any) error { return emit(append(row[:len(row):len(row)], fixed...)) }); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return rel, nil
-}
-
-// mentions reports whether the rewritten query names a column; every column in
-// it is quoted.
-func mentions(query, column string) bool {
-	return strings.Contains(query, `"`+strings.ReplaceAll(column, `"`, `""`)+`"`)
-}
-
-func constantValues(texts []string, types []sql.Type) ([]any, error) {
-	out := make([]any, len(texts))
-	for i, t := range texts {
-		v, err := fromText(t, types[i])
-		if err != nil {
-			return nil, err
-		}
-		out[i] = v
-	}
-	return out, nil
-}
-
-// files lists the objects at a table's places, hidden ones left out, and asks
-// for the caller's right to read them.
-func (s *Service) files(ctx context.Context, e *execution, t *glue.Table, places []place) ([]file, error) {
-	var out []file
-	for _, p := range places {
-		bucket, prefix, ok := splitLocation(p.location)
-		if !ok {
-			return nil, userError(1000, "HIVE_METASTORE_ERROR: the location %s of table %s.%s is no S3 path", p.location, t.Database, t.Name)
-		}
-		if prefix != "" && !strings.HasSuffix(prefix, "/") {
-			prefix += "/"
-		}
-		if !s.cfg.Buckets.Exists(bucket) {
-			return nil, userError(1000, "HIVE_FILESYSTEM_ERROR: The specified bucket does not exist: %s", bucket)
-		}
-		list := s.onBucket("s3:ListBucket", bucket, "")
-		list.Context = map[string][]string{"s3:prefix": {prefix}}
-		denied := fmt.Sprintf("PERMISSION_DENIED: Access Denied when reading s3://%s/%s", bucket, prefix)
-		if err := s.allowed(ctx, e, denied, list); err != nil {
-			return nil, err
-		}
-		start := len(out)
-		err := s.cfg.Objects.List(ctx, bucket, prefix, "", func(i objects.Item) bool {
-			if !hidden(strings.TrimPrefix(i.Key, prefix)) && i.Size > 0 {
-				out = append(out, file{bucket, i.Key, p.values})
-				e.Scanned += i.Size
-			}
-			return true
-		})
-		if err != nil {
-			return nil, fmt.Errorf("listing a table's files: %w", err)
-		}
-		for _, x := range out[start:] {
-			if err := s.allowed(ctx, e, denied, s.onBucket("s3:GetObject", bucket, x.key)); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return out, nil
-}
-
-// hidden files are not read: a name that starts with _ or . at any level.
-func hidden(rest string) bool {
-	for _, part := range strings.Split(rest, "/") {
-		if strings.HasPrefix(part, "_") || strings.HasPrefix(part, ".") {
-			return true
-		}
-	}
-	return strings.HasSuffix(rest, "/")
-}
-
-func (s *Service) readFile(ctx context.Context, rd *reader, x file, emit func([]any) error) error {
-	if name, ok := s.cfg.Objects.LocalPath(x.bucket, x.key); ok {
-		f, err := os.Open(name)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // deleted since it was listed
-		}
-		if err != nil {
-			return fmt.Errorf("reading an object: %w", err)
-		}
-		return errors.Join(rd.read(x.key, f, emit), f.Close())
-	}
-	body, _, err := s.cfg.Objects.Get(ctx, x.bucket, x.key)
-	if errors.Is(err, objects.ErrNoSuchKey) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("reading an object: %w", err)
-	}
-	return errors.Join(rd.read(x.key, body, emit), body.Close())
-}
-
-// local is the path of a Parquet file. Only the embedded storage has one.
-func (s *Service) local(_ context.Context, _ *execution, x file) (string, error) {
-	name, ok := s.cfg.Objects.LocalPath(x.bucket, x.key)
-	if !ok {
-		return "", userError(1200, "NOT_SUPPORTED: Parquet tables need the embedded object storage")
-	}
-	abs, err := filepath.Abs(name)
-	if err != nil {
-		return "", fmt.Errorf("finding a Parquet file: %w", err)
-	}
-	return abs, nil
 }
 
 // query runs a SELECT and writes its result as CSV.
@@ -544,16 +335,15 @@ func (s *Service) explainQuery(ctx context.Context, e *execution, n *sql.Explain
 	if err != nil {
 		return err
 	}
-	lines := []string{"Query Plan"}
-	err = s.cfg.Engine.Query(ctx, "EXPLAIN "+rewritten.SQL, rels, func([]duckdb.ResultColumn) error { return nil }, func(row []any) error {
-		if text, ok := row[len(row)-1].(string); ok {
-			lines = append(lines, strings.Split(strings.TrimRight(text, "\n"), "\n")...)
-		}
-		return nil
-	})
+	// A plan over the files would name them as the host does.
+	for i := range rels {
+		rels[i].Parquet, rels[i].Parts = nil, nil
+	}
+	lines, err := s.cfg.Engine.Explain(ctx, rewritten.SQL, rels)
 	if err != nil {
 		return err
 	}
+	lines = append([]string{"Query Plan"}, lines...)
 	e.Columns = []column{{"Query Plan", sql.Type{Name: "varchar"}}}
 	return s.putResult(ctx, e, []byte(strings.Join(lines, "\n")), true)
 }

@@ -43,13 +43,13 @@ func projection(t *glue.Table, preds []sql.Predicate, now time.Time) ([]place, e
 		}
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("HIVE_METASTORE_ERROR: Table %[1]s.%[2]s is configured for partition projection, but the following partition columns are missing projection configuration: [%[3]s] (table %[1]s.%[2]s)",
+		return nil, userError(1000, "HIVE_METASTORE_ERROR: Table %[1]s.%[2]s is configured for partition projection, but the following partition columns are missing projection configuration: [%[3]s] (table %[1]s.%[2]s)",
 			t.Database, t.Name, strings.Join(missing, ", "))
 	}
 	out := []place{{}}
 	for _, values := range ranges {
 		if len(out)*len(values) > maxProjected {
-			return nil, fmt.Errorf("HIVE_EXCEEDED_PARTITION_LIMIT: Query over table '%s.%s' can potentially read more than %d partitions", t.Database, t.Name, maxProjected)
+			return nil, userError(1000, "HIVE_EXCEEDED_PARTITION_LIMIT: Query over table '%s.%s' can potentially read more than %d partitions", t.Database, t.Name, maxProjected)
 		}
 		next := make([]place, 0, len(out)*len(values))
 		for _, p := range out {
@@ -83,7 +83,7 @@ func locate(t *glue.Table, template string, values []string) string {
 func projected(t *glue.Table, name string, preds []sql.Predicate, now time.Time) ([]string, error) {
 	get := func(prop string) string { return t.Parameters["projection."+name+"."+prop] }
 	bad := func(why string) error {
-		return fmt.Errorf("INVALID_TABLE_PROPERTY: projection of column %s of table %s.%s: %s", name, t.Database, t.Name, why)
+		return userError(1000, "INVALID_TABLE_PROPERTY: projection of column %s of table %s.%s: %s", name, t.Database, t.Name, why)
 	}
 	switch strings.ToLower(get("type")) {
 	case "enum":
@@ -119,7 +119,7 @@ func projected(t *glue.Table, name string, preds []sql.Predicate, now time.Time)
 				return p.Values, nil
 			}
 		}
-		return nil, fmt.Errorf("CONSTRAINT_VIOLATION: For the injected projected partition column %s, the WHERE clause must contain only static equality conditions, and at least one such condition must be present", name)
+		return nil, userError(1000, "CONSTRAINT_VIOLATION: For the injected projected partition column %s, the WHERE clause must contain only static equality conditions, and at least one such condition must be present", name)
 	}
 	return nil, bad("its type is none of enum, integer, date, injected")
 }

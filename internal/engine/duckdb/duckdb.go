@@ -4,8 +4,14 @@
 //
 // Every query runs in an in-memory database of its own, whose access to files
 // is switched off but for the Parquet files that the query's relations name,
-// and whose settings are locked. So a query reaches its relations and nothing
-// else of the host, even if its SQL said otherwise.
+// and whose settings are locked. Only a single SELECT is run at all: the
+// engine's list of allowed files does not tell reading from writing. So a query
+// reaches its relations and nothing else of the host, even if its SQL said
+// otherwise.
+//
+// Rows that Go code reads (JSON, CSV, CloudTrail's files) stream into the
+// engine while it runs, several files ahead; nothing is copied into a table
+// first.
 package duckdb
 
 import (
@@ -14,6 +20,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -23,9 +30,11 @@ import (
 
 // Config bounds an Engine.
 type Config struct {
-	MemoryMB int    // of one query; beyond it DuckDB spills to TempDir
-	Threads  int    // of one query
-	TempDir  string // for spilling; made at the first query
+	MemoryMB int // of one query; beyond it DuckDB spills to TempDir
+	Threads  int // of one query
+	// TempDir is where queries spill, each into a directory of its own. It is
+	// the engine's alone: made at the first query, and emptied then.
+	TempDir string
 }
 
 // Engine runs queries. It is safe for concurrent use and holds nothing between
@@ -37,36 +46,18 @@ type Engine struct {
 }
 
 // New makes an engine; nothing is opened before the first query.
-func New(cfg Config) *Engine { return &Engine{cfg: cfg} }
+func New(cfg Config) *Engine {
+	cfg.Threads = max(1, cfg.Threads)
+	return &Engine{cfg: cfg}
+}
 
 // Close removes what queries spilled.
 func (e *Engine) Close() error { return os.RemoveAll(e.cfg.TempDir) }
 
-// Column is a column of a relation, with DuckDB's type.
-type Column struct{ Name, Type string }
-
-// Relation is a table that a query may name.
-type Relation struct {
-	Name    string
-	Columns []Column
-	// Rows yields the relation's rows: values of Go types that fit the columns
-	// (string, bool, int64, float64, time.Time, []any, map[string]any for rows,
-	// Map for maps, nil). nil for a relation of Parquet files.
-	Rows func(ctx context.Context, emit func(row []any) error) error
-	// Parquet are files to read, by absolute path. Columns are found by name,
-	// whatever their case; one that a file lacks is NULL.
-	Parquet []string
-	// Constants are further columns of a Parquet relation: the path to a file's
-	// values, in the order of Extra.
-	Extra     []Column
-	Constants map[string][]string
-}
-
-// Map is a value of DuckDB's MAP.
-type Map = engine.Map
-
-// Decimal and Interval are values as DuckDB's driver gives them.
+// Map, Decimal, Interval and UUID are values as DuckDB's driver takes and gives
+// them.
 type (
+	Map      = engine.Map
 	Decimal  = engine.Decimal
 	Interval = engine.Interval
 	UUID     = engine.UUID
@@ -77,16 +68,67 @@ type Error struct{ Message string }
 
 func (e *Error) Error() string { return e.Message }
 
+// errNoQuery is what becomes of a statement that is no query.
+var errNoQuery = &Error{Message: "only a single query can be run"}
+
 // ResultColumn is a column of a result, with DuckDB's name of its type.
 type ResultColumn struct{ Name, Type string }
 
-// Query runs sql over the relations. columns is called once, then row for each
-// row; an error of theirs ends the query.
+// Query runs one SELECT over the relations. columns is called once, then row for
+// each row, whose slice is reused; an error of theirs ends the query. A query
+// that ctx ends returns ctx's error.
 func (e *Engine) Query(ctx context.Context, query string, relations []Relation, columns func([]ResultColumn) error, row func([]any) error) error {
-	e.once.Do(func() { e.err = os.MkdirAll(e.cfg.TempDir, 0o700) })
+	return e.open(ctx, relations, func(c *engine.Conn) error {
+		stmt, err := prepareQuery(c, query)
+		if err != nil {
+			return failure(ctx, err)
+		}
+		return run(ctx, stmt, columns, row)
+	})
+}
+
+// Explain gives the lines of the engine's plan for one SELECT. Relations need
+// no rows for it; their Parts are not read.
+func (e *Engine) Explain(ctx context.Context, query string, relations []Relation) ([]string, error) {
+	var out []string
+	err := e.open(ctx, relations, func(c *engine.Conn) error {
+		stmt, err := prepareQuery(c, query)
+		if err != nil {
+			return failure(ctx, err)
+		}
+		if err := stmt.Close(); err != nil {
+			return fmt.Errorf("closing a statement: %w", err)
+		}
+		prepared, err := c.Prepare("EXPLAIN " + query)
+		if err != nil {
+			return failure(ctx, err)
+		}
+		explain, ok := prepared.(*engine.Stmt)
+		if !ok {
+			return errors.Join(fmt.Errorf("the engine's statement is a %T", prepared), prepared.Close())
+		}
+		return run(ctx, explain, func([]ResultColumn) error { return nil }, func(row []any) error {
+			if text, ok := row[len(row)-1].(string); ok {
+				out = append(out, strings.Split(strings.TrimRight(text, "\n"), "\n")...)
+			}
+			return nil
+		})
+	})
+	return out, err
+}
+
+// open makes a database with the relations and locks it before fn uses it.
+func (e *Engine) open(ctx context.Context, relations []Relation, fn func(*engine.Conn) error) (err error) {
+	e.once.Do(e.makeTempDir)
 	if e.err != nil {
-		return fmt.Errorf("creating the engine's directory: %w", e.err)
+		return e.err
 	}
+	// The engine names its spill files alike in every database.
+	spill, err := os.MkdirTemp(e.cfg.TempDir, "query-")
+	if err != nil {
+		return fmt.Errorf("creating the query's directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(spill)) }()
 	connector, err := engine.NewConnector("", nil)
 	if err != nil {
 		return fmt.Errorf("opening the engine: %w", err)
@@ -98,38 +140,59 @@ func (e *Engine) Query(ctx context.Context, query string, relations []Relation, 
 		return fmt.Errorf("opening the engine: %w", err)
 	}
 	defer conn.Close()
-	if err := e.prepare(ctx, conn, relations); err != nil {
+	if err := e.prepare(ctx, conn, spill, relations); err != nil {
 		return err
 	}
+	reading, stop := context.WithCancel(ctx)
+	scans := &scans{ctx: reading, ahead: e.cfg.Threads}
+	// Readers end before the connection does.
+	defer scans.wait()
+	defer stop()
 	for i := range relations {
-		if err := load(ctx, conn, &relations[i]); err != nil {
+		if err := load(ctx, conn, &relations[i], scans); err != nil {
 			return err
 		}
 	}
 	if _, err := conn.ExecContext(ctx, "SET lock_configuration=true"); err != nil {
 		return fmt.Errorf("locking the engine: %w", err)
 	}
-	return run(ctx, conn, query, columns, row)
+	err = raw(conn, fn)
+	// A reader's error comes back from the engine as text; this is the error
+	// itself.
+	if failed := scans.failure(); failed != nil && err != nil && ctx.Err() == nil {
+		return failed
+	}
+	return err
+}
+
+func (e *Engine) makeTempDir() {
+	// What a crash left behind is nobody's.
+	if err := os.RemoveAll(e.cfg.TempDir); err != nil {
+		e.err = fmt.Errorf("clearing the engine's directory: %w", err)
+		return
+	}
+	if err := os.MkdirAll(e.cfg.TempDir, 0o700); err != nil {
+		e.err = fmt.Errorf("creating the engine's directory: %w", err)
+	}
 }
 
 // prepare sets what a query needs and takes everything else away.
-func (e *Engine) prepare(ctx context.Context, conn *sql.Conn, relations []Relation) error {
+func (e *Engine) prepare(ctx context.Context, conn *sql.Conn, spill string, relations []Relation) error {
 	settings := []string{
 		fmt.Sprintf("SET memory_limit='%dMB'", e.cfg.MemoryMB),
-		fmt.Sprintf("SET threads=%d", max(1, e.cfg.Threads)),
-		"SET temp_directory=" + quote(e.cfg.TempDir),
+		fmt.Sprintf("SET threads=%d", e.cfg.Threads),
+		"SET temp_directory=" + quote(spill),
 		"SET TimeZone='UTC'",
 		"SET integer_division=true",
 		"SET preserve_insertion_order=true",
 		"SET autoinstall_known_extensions=false",
 		"SET autoload_known_extensions=false",
 		"SET allow_community_extensions=false",
-		"SET python_enable_replacements=false",
 	}
 	var files []string
 	for _, r := range relations {
 		for _, p := range r.Parquet {
-			files = append(files, quote(p))
+			files = append(files, quote(p.Path))
 		}
 	}
 	if len(files) > 0 {
@@ -138,9 +201,6 @@ func (e *Engine) prepare(ctx context.Context, conn *sql.Conn, relations []Relati
 	settings = append(settings, "SET enable_external_access=false")
 	for _, s := range settings {
 		if _, err := conn.ExecContext(ctx, s); err != nil {
-			if strings.Contains(s, "python_") {
-				continue // a setting of builds with Python only
-			}
 			return fmt.Errorf("preparing the engine: %w", err)
 		}
 	}
@@ -150,123 +210,79 @@ func (e *Engine) prepare(ctx context.Context, conn *sql.Conn, relations []Relati
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 func ident(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
 
-// load makes a relation: a temporary table of its rows, or a view of its files.
-func load(ctx context.Context, conn *sql.Conn, r *Relation) error {
-	if r.Rows == nil {
-		return loadParquet(ctx, conn, r)
-	}
-	cols := make([]string, len(r.Columns))
-	for i, c := range r.Columns {
-		cols[i] = ident(c.Name) + " " + c.Type
-	}
-	if len(cols) == 0 {
-		// A query that uses no column still counts rows.
-		cols = []string{`"$" BOOLEAN`}
-	}
-	if _, err := conn.ExecContext(ctx, "CREATE TEMP TABLE "+ident(r.Name)+" ("+strings.Join(cols, ", ")+")"); err != nil {
-		return fmt.Errorf("making relation %s: %w", r.Name, err)
-	}
-	return conn.Raw(func(raw any) error {
-		dc, ok := raw.(driver.Conn)
+// raw gives the driver's own connection to fn.
+func raw(conn *sql.Conn, fn func(*engine.Conn) error) error {
+	return conn.Raw(func(c any) error {
+		dc, ok := c.(*engine.Conn)
 		if !ok {
-			return errors.New("the engine's connection has another type")
+			return fmt.Errorf("the engine's connection is a %T", c)
 		}
-		app, err := engine.NewAppender(dc, "temp", "main", r.Name)
-		if err != nil {
-			return fmt.Errorf("loading relation %s: %w", r.Name, err)
-		}
-		values := make([]driver.Value, max(1, len(r.Columns)))
-		err = r.Rows(ctx, func(row []any) error {
-			for i, v := range row {
-				values[i] = v
-			}
-			return app.AppendRow(values...)
-		})
-		return errors.Join(err, app.Close())
+		return fn(dc)
 	})
 }
 
-func loadParquet(ctx context.Context, conn *sql.Conn, r *Relation) error {
-	if len(r.Parquet) == 0 {
-		cols := make([]string, 0, len(r.Columns)+len(r.Extra))
-		for _, c := range append(append([]Column(nil), r.Columns...), r.Extra...) {
-			cols = append(cols, ident(c.Name)+" "+c.Type)
-		}
-		_, err := conn.ExecContext(ctx, "CREATE TEMP TABLE "+ident(r.Name)+" ("+strings.Join(cols, ", ")+")")
-		return err
+// run runs a prepared statement and closes it.
+func run(ctx context.Context, stmt *engine.Stmt, columns func([]ResultColumn) error, row func([]any) error) error {
+	rows, err := stmt.QueryContext(ctx, nil)
+	if err != nil {
+		return errors.Join(failure(ctx, err), stmt.Close())
 	}
-	var parts []string
-	for _, file := range r.Parquet {
-		have, err := parquetColumns(ctx, conn, file)
-		if err != nil {
-			return err
-		}
-		var items []string
-		for _, c := range r.Columns {
-			src, ok := have[strings.ToLower(c.Name)]
-			if !ok {
-				items = append(items, "CAST(NULL AS "+c.Type+") AS "+ident(c.Name))
-				continue
-			}
-			items = append(items, "CAST("+ident(src)+" AS "+c.Type+") AS "+ident(c.Name))
-		}
-		for i, c := range r.Extra {
-			items = append(items, "CAST("+quote(r.Constants[file][i])+" AS "+c.Type+") AS "+ident(c.Name))
-		}
-		parts = append(parts, "SELECT "+strings.Join(items, ", ")+" FROM read_parquet("+quote(file)+")")
-	}
-	if _, err := conn.ExecContext(ctx, "CREATE TEMP VIEW "+ident(r.Name)+" AS "+strings.Join(parts, " UNION ALL ")); err != nil {
-		return &Error{Message: err.Error()}
-	}
-	return nil
+	return errors.Join(deliver(ctx, rows, columns, row), rows.Close(), stmt.Close())
 }
 
-// parquetColumns are a file's columns by their lower-case names.
-func parquetColumns(ctx context.Context, conn *sql.Conn, file string) (map[string]string, error) {
-	rows, err := conn.QueryContext(ctx, "SELECT * FROM read_parquet("+quote(file)+") LIMIT 0")
+// prepareQuery refuses whatever is not one query. It does not use the driver's
+// PrepareContext, which runs all statements but the last.
+func prepareQuery(c *engine.Conn, query string) (*engine.Stmt, error) {
+	prepared, err := c.Prepare(query)
 	if err != nil {
-		return nil, &Error{Message: "a file is no Parquet file"}
+		return nil, err
 	}
-	defer rows.Close()
-	names, err := rows.Columns()
+	stmt, ok := prepared.(*engine.Stmt)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("the engine's statement is a %T", prepared), prepared.Close())
+	}
+	kind, err := stmt.StatementType()
 	if err != nil {
-		return nil, fmt.Errorf("reading a file's columns: %w", err)
+		return nil, errors.Join(err, stmt.Close())
 	}
-	out := map[string]string{}
-	for _, n := range names {
-		out[strings.ToLower(n)] = n
+	if kind != engine.STATEMENT_TYPE_SELECT {
+		return nil, errors.Join(errNoQuery, stmt.Close())
 	}
-	return out, rows.Err()
+	return stmt, nil
 }
 
-func run(ctx context.Context, conn *sql.Conn, query string, columns func([]ResultColumn) error, row func([]any) error) error {
-	rows, err := conn.QueryContext(ctx, query)
-	if err != nil {
-		return failure(ctx, err)
+func deliver(ctx context.Context, rows driver.Rows, columns func([]ResultColumn) error, row func([]any) error) error {
+	typed, ok := rows.(driver.RowsColumnTypeDatabaseTypeName)
+	if !ok {
+		return errors.New("the engine's rows have no types")
 	}
-	defer rows.Close()
-	types, err := rows.ColumnTypes()
-	if err != nil {
-		return fmt.Errorf("reading the result's columns: %w", err)
-	}
-	cols := make([]ResultColumn, len(types))
-	values, ptrs := make([]any, len(types)), make([]any, len(types))
-	for i, t := range types {
-		cols[i] = ResultColumn{t.Name(), t.DatabaseTypeName()}
-		ptrs[i] = &values[i]
+	names := rows.Columns()
+	cols := make([]ResultColumn, len(names))
+	for i, n := range names {
+		cols[i] = ResultColumn{n, typed.ColumnTypeDatabaseTypeName(i)}
 	}
 	if err := columns(cols); err != nil {
 		return err
 	}
-	for rows.Next() {
-		if err := rows.Scan(ptrs...); err != nil {
-			return fmt.Errorf("reading a row: %w", err)
+	values, out := make([]driver.Value, len(cols)), make([]any, len(cols))
+	for n := 0; ; n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
 		}
-		if err := row(values); err != nil {
+		err := rows.Next(values)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return failure(ctx, err)
+		}
+		for i, v := range values {
+			out[i] = v
+		}
+		if err := row(out); err != nil {
 			return err
 		}
 	}
-	return failure(ctx, rows.Err())
 }
 
 // failure turns DuckDB's errors into the query's; a query that was cancelled
@@ -277,6 +293,10 @@ func failure(ctx context.Context, err error) error {
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	var own *Error
+	if errors.As(err, &own) {
+		return own
 	}
 	var de *engine.Error
 	if errors.As(err, &de) {
