@@ -2,12 +2,28 @@ package policy
 
 import "strings"
 
-// pattern is a text with * and ?, and perhaps variables. The common forms,
-// "*", a literal and a literal with one * at its end, are told apart once.
+// token is one element of a compiled pattern: a byte, or a wildcard. Keeping
+// wildcards apart from bytes makes a "*" that a variable's value holds a plain
+// character, whatever the value is.
+type token int16
+
+const (
+	anyRun  token = -1 // *
+	anyByte token = -2 // ?
+)
+
+// pattern is a text with * and ?, and perhaps variables, as it stands in
+// Action, Resource and in the values of conditions. The common forms are told
+// apart when the policy is compiled.
 type pattern struct {
-	text   string
+	text   string // as written
 	form   form
-	prefix string // for formPrefix
+	plain  string  // formLiteral: the text; formPrefix: the text before the *
+	tokens []token // formGlob
+	parts  []part  // formVariable
+	// bySegment says that the wildcards stay within the colon-separated
+	// segments of an ARN.
+	bySegment bool
 }
 
 type form uint8
@@ -17,58 +33,221 @@ const (
 	formLiteral
 	formPrefix
 	formGlob
-	formVariable // holds ${…}: expanded at evaluation
+	formVariable // expanded at evaluation
 )
 
-func compilePattern(s string, variables bool) pattern {
-	switch {
-	case s == "*":
-		return pattern{text: s, form: formAny}
-	case variables && strings.Contains(s, "${"):
-		return pattern{text: s, form: formVariable}
-	case !strings.ContainsAny(s, "*?"):
-		return pattern{text: s, form: formLiteral}
-	case strings.IndexAny(s, "*?") == len(s)-1 && s[len(s)-1] == '*':
-		return pattern{text: s, form: formPrefix, prefix: s[:len(s)-1]}
-	}
-	return pattern{text: s, form: formGlob}
+// part is a piece of a text with variables.
+type part struct {
+	text string
+	// escaped is true for ${*}, ${?} and ${$}: text is that character itself.
+	escaped bool
+	// key is the lower-case condition key of a variable; empty for text.
+	key        string
+	fallback   string
+	hasDefault bool
 }
 
-// match matches s. Variables are looked up in ctx; one that has no value
-// matches nothing.
+// compilePattern compiles a text. variables is false for documents of Version
+// 2008-10-17, in which ${ is plain text (IAM user guide, "Policy variables").
+func compilePattern(s string, variables bool) pattern {
+	p := pattern{text: s}
+	if s == "*" {
+		return p // formAny
+	}
+	parts := []part{{text: s}}
+	if variables && strings.Contains(s, "${") {
+		parts = splitVariables(s)
+	}
+	for _, x := range parts {
+		if x.key != "" {
+			p.form, p.parts = formVariable, parts
+			return p
+		}
+	}
+	p.tokens, _ = expand(nil, parts, nil)
+	wild := -1
+	for i, t := range p.tokens {
+		if t < 0 {
+			wild = i
+			break
+		}
+	}
+	switch {
+	case wild < 0:
+		p.form, p.plain, p.tokens = formLiteral, bytesOf(p.tokens), nil
+	case wild == len(p.tokens)-1 && p.tokens[wild] == anyRun:
+		p.form, p.plain, p.tokens = formPrefix, bytesOf(p.tokens[:wild]), nil
+	default:
+		p.form = formGlob
+	}
+	return p
+}
+
+// compileARN compiles a Resource. A * that ends a segment of the ARN reaches
+// over colons, any other does not (IAM user guide, "IAM JSON policy elements:
+// Resource", "Using wildcards in resource ARNs").
+func compileARN(s string, variables bool) pattern {
+	p := compilePattern(s, variables)
+	if p.form == formGlob {
+		p.bySegment = wildcardsInside(p.tokens)
+	}
+	return p
+}
+
+// wildcardsInside reports whether one of the first five segments has a * and
+// none of them ends in one.
+func wildcardsInside(p []token) bool {
+	segment, inside := 0, false
+	for i, t := range p {
+		switch {
+		case t == ':':
+			if segment++; segment == arnSegments-1 {
+				return inside
+			}
+		case t == anyRun:
+			if i+1 == len(p) || p[i+1] == ':' {
+				return false
+			}
+			inside = true
+		}
+	}
+	return false
+}
+
+func bytesOf(p []token) string {
+	b := make([]byte, len(p))
+	for i, t := range p {
+		b[i] = byte(t)
+	}
+	return string(b)
+}
+
+// splitVariables splits a text at ${key}, ${key, 'default'}, ${*}, ${?} and
+// ${$}. A ${ that is not closed is text.
+func splitVariables(s string) []part {
+	var out []part
+	for s != "" {
+		i := strings.Index(s, "${")
+		end := -1
+		if i >= 0 {
+			end = strings.IndexByte(s[i:], '}')
+		}
+		if end < 0 {
+			return append(out, part{text: s})
+		}
+		if i > 0 {
+			out = append(out, part{text: s[:i]})
+		}
+		name := s[i+2 : i+end]
+		s = s[i+end+1:]
+		if name == "*" || name == "?" || name == "$" {
+			out = append(out, part{text: name, escaped: true})
+			continue
+		}
+		key, def, has := strings.Cut(name, ",")
+		key = strings.ToLower(strings.TrimSpace(key))
+		if key == "" {
+			out = append(out, part{text: "${" + name + "}", escaped: true})
+			continue
+		}
+		out = append(out, part{key: key, fallback: strings.Trim(strings.TrimSpace(def), "'"), hasDefault: has})
+	}
+	return out
+}
+
+// value is what a variable stands for. ok is false when its key has no single
+// value and no default: a pattern with such a variable matches nothing.
+func (p *part) value(ctx Context) (string, bool) {
+	if v, ok := ctx.Lookup(p.key); ok && len(v) == 1 {
+		return v[0], true
+	}
+	return p.fallback, p.hasDefault
+}
+
+// expand appends the parts with variables replaced. Wildcards come only from
+// the policy's own text.
+func expand(dst []token, parts []part, ctx Context) ([]token, bool) {
+	for i := range parts {
+		p := &parts[i]
+		text, literal := p.text, p.escaped
+		if p.key != "" {
+			var ok bool
+			if text, ok = p.value(ctx); !ok {
+				return dst, false
+			}
+			literal = true
+		}
+		for j := 0; j < len(text); j++ {
+			switch c := text[j]; {
+			case c == '*' && !literal:
+				dst = append(dst, anyRun)
+			case c == '?' && !literal:
+				dst = append(dst, anyByte)
+			default:
+				dst = append(dst, token(c))
+			}
+		}
+	}
+	return dst, true
+}
+
+// literalText is the pattern as a value, for operators without wildcards.
+func (p *pattern) literalText(ctx Context) (string, bool) {
+	switch p.form {
+	case formLiteral:
+		return p.plain, true
+	case formVariable:
+	default:
+		return p.text, true
+	}
+	var b strings.Builder
+	for i := range p.parts {
+		text := p.parts[i].text
+		if p.parts[i].key != "" {
+			var ok bool
+			if text, ok = p.parts[i].value(ctx); !ok {
+				return "", false
+			}
+		}
+		b.WriteString(text)
+	}
+	return b.String(), true
+}
+
+// stackTokens is the room for an expanded pattern that needs no allocation.
+const stackTokens = 192
+
+// match matches s.
 func (p *pattern) match(s string, ctx Context) bool {
 	switch p.form {
 	case formAny:
 		return true
 	case formLiteral:
-		return p.text == s
+		return p.plain == s
 	case formPrefix:
-		return strings.HasPrefix(s, p.prefix)
+		return strings.HasPrefix(s, p.plain)
 	case formVariable:
-		g, ok := expand(p.text, ctx)
-		return ok && glob(g, s)
+		var room [stackTokens]token
+		t, ok := expand(room[:0], p.parts, ctx)
+		return ok && glob(t, s)
 	}
-	return glob(p.text, s)
+	if p.bySegment {
+		return globSegments(p.tokens, s)
+	}
+	return glob(p.tokens, s)
 }
 
-// Escaped forms of the wildcards inside an expanded pattern: a value that a
-// variable gives is literal, whatever characters it holds.
-const (
-	literalStar     = '\x01'
-	literalQuestion = '\x02'
-	literalDollar   = '\x03'
-)
-
-// glob matches * (any run) and ? (any one byte) without recursion.
-func glob(p, s string) bool {
+// glob matches * (any run) and ? (any one byte) without recursion: after a
+// mismatch, the last * takes one byte more.
+func glob[S ~string | ~[]byte](p []token, s S) bool {
 	star, mark := -1, 0
 	i, j := 0, 0
 	for j < len(s) {
 		switch {
-		case i < len(p) && p[i] == '*':
+		case i < len(p) && p[i] == anyRun:
 			star, mark = i, j
 			i++
-		case i < len(p) && (p[i] == '?' || literal(p[i]) == s[j]):
+		case i < len(p) && (p[i] == anyByte || p[i] == token(s[j])):
 			i++
 			j++
 		case star >= 0:
@@ -78,89 +257,132 @@ func glob(p, s string) bool {
 			return false
 		}
 	}
-	for i < len(p) && p[i] == '*' {
+	for i < len(p) && p[i] == anyRun {
 		i++
 	}
 	return i == len(p)
 }
 
-func literal(c byte) byte {
-	switch c {
-	case literalStar:
-		return '*'
-	case literalQuestion:
-		return '?'
-	case literalDollar:
-		return '$'
+// arnSegments is the number of colon-separated parts of an ARN; the last holds
+// whatever follows, colons too.
+const arnSegments = 6
+
+// globSegments matches two ARNs segment by segment.
+func globSegments(p []token, s string) bool {
+	for range arnSegments - 1 {
+		i := indexToken(p, ':')
+		j := strings.IndexByte(s, ':')
+		if i < 0 || j < 0 || !glob(p[:i], s[:j]) {
+			return false
+		}
+		p, s = p[i+1:], s[j+1:]
 	}
-	return c
+	return glob(p, s)
 }
 
-// expand replaces ${key} and ${key, 'default'}. ${*}, ${?} and ${$} are the
-// characters themselves. ok is false when a key has no single value and no
-// default (IAM user guide, "Policy variables").
-func expand(s string, ctx Context) (string, bool) {
-	var b strings.Builder
-	for {
-		i := strings.Index(s, "${")
-		if i < 0 {
-			b.WriteString(s)
-			return b.String(), true
+func indexToken(p []token, t token) int {
+	for i, x := range p {
+		if x == t {
+			return i
 		}
-		b.WriteString(s[:i])
-		s = s[i+2:]
-		end := strings.IndexByte(s, '}')
-		if end < 0 {
-			b.WriteString("${")
-			continue
-		}
-		name := s[:end]
-		s = s[end+1:]
-		switch name {
-		case "*":
-			b.WriteByte(literalStar)
-			continue
-		case "?":
-			b.WriteByte(literalQuestion)
-			continue
-		case "$":
-			b.WriteByte(literalDollar)
-			continue
-		}
-		key, def, hasDefault := strings.Cut(name, ",")
-		values, ok := ctx.Lookup(strings.ToLower(strings.TrimSpace(key)))
-		switch {
-		case ok && len(values) == 1:
-			writeLiteral(&b, values[0])
-		case hasDefault:
-			writeLiteral(&b, strings.Trim(strings.TrimSpace(def), "'"))
-		default:
-			return "", false
-		}
+	}
+	return -1
+}
+
+// actionSet is the Action of a statement, by service, so that a statement with
+// hundreds of actions costs two look-ups.
+type actionSet struct {
+	all      bool
+	services map[string]*serviceActions
+	wild     [][]token // service:name where the service has a wildcard
+}
+
+type serviceActions struct {
+	all   bool
+	names map[string]struct{}
+	globs [][]token // of the name
+}
+
+// add adds an action in lower case.
+func (a *actionSet) add(action string) {
+	service, name, _ := strings.Cut(action, ":")
+	switch {
+	case action == "*":
+		a.all = true
+		return
+	case strings.ContainsAny(service, "*?"):
+		t, _ := expand(nil, []part{{text: action}}, nil)
+		a.wild = append(a.wild, t)
+		return
+	}
+	if a.services == nil {
+		a.services = map[string]*serviceActions{}
+	}
+	s := a.services[service]
+	if s == nil {
+		s = &serviceActions{names: map[string]struct{}{}}
+		a.services[service] = s
+	}
+	switch {
+	case name == "*":
+		s.all = true
+	case strings.ContainsAny(name, "*?"):
+		t, _ := expand(nil, []part{{text: name}}, nil)
+		s.globs = append(s.globs, t)
+	default:
+		s.names[name] = struct{}{}
 	}
 }
 
-func writeLiteral(b *strings.Builder, s string) {
+// has reports whether the set has an action, which is split at its colon.
+func (a *actionSet) has(r *action) bool {
+	if a.all {
+		return true
+	}
+	if s := a.services[string(r.service())]; s != nil {
+		name := r.name()
+		if s.all {
+			return true
+		}
+		if _, ok := s.names[string(name)]; ok {
+			return true
+		}
+		for _, g := range s.globs {
+			if glob(g, name) {
+				return true
+			}
+		}
+	}
+	for _, g := range a.wild {
+		if glob(g, r.text) {
+			return true
+		}
+	}
+	return false
+}
+
+// action is a request's action in lower case.
+type action struct {
+	text  []byte
+	colon int
+}
+
+// lowerAction writes an action into dst, which lies on the caller's stack.
+func lowerAction(dst []byte, s string) action {
+	colon := len(s)
 	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '*':
-			b.WriteByte(literalStar)
-		case '?':
-			b.WriteByte(literalQuestion)
-		default:
-			b.WriteByte(s[i])
+		c := s[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
 		}
+		if c == ':' && colon == len(s) {
+			colon = i
+		}
+		dst = append(dst, c)
 	}
+	return action{text: dst, colon: colon}
 }
 
-// plain is an expanded pattern as a value, for operators without wildcards.
-func plain(s string) string {
-	if !strings.ContainsAny(s, "\x01\x02\x03") {
-		return s
-	}
-	b := []byte(s)
-	for i := range b {
-		b[i] = literal(b[i])
-	}
-	return string(b)
-}
+func (a *action) service() []byte { return a.text[:a.colon] }
+
+func (a *action) name() []byte { return a.text[min(a.colon+1, len(a.text)):] }
