@@ -49,8 +49,10 @@ func render(v any, t sql.Type) (text string, ok bool) {
 		return renderTime(x, t), true
 	case []any:
 		return renderList(x, t), true
-	case duckdb.Map:
-		return renderMap(x, t), true
+	case duckdb.OrderedMap:
+		return renderMap(x.Keys(), x.Values(), t), true
+	case *duckdb.OrderedMap:
+		return renderMap(x.Keys(), x.Values(), t), true
 	case map[string]any:
 		if t.Name == "json" || len(t.Fields) == 0 {
 			return compactJSON(x), true
@@ -173,12 +175,32 @@ func renderList(x []any, t sql.Type) string {
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
-func renderMap(m duckdb.Map, t sql.Type) string {
-	parts := make([]string, 0, len(m))
-	for k, v := range m {
-		parts = append(parts, inner(k, elemType(t, 0))+"="+inner(v, elemType(t, 1)))
+// renderMap orders the entries by their keys: numbers by value, others by text.
+func renderMap(keys, values []any, t sql.Type) string {
+	type entry struct {
+		text   string
+		number float64
+		value  string
 	}
-	sort.Strings(parts)
+	entries := make([]entry, len(keys))
+	numbers := true
+	for i, k := range keys {
+		e := entry{text: inner(k, elemType(t, 0)), value: inner(values[i], elemType(t, 1))}
+		n, err := strconv.ParseFloat(e.text, 64)
+		_, isText := k.(string)
+		e.number, numbers = n, numbers && err == nil && !isText
+		entries[i] = e
+	}
+	sort.SliceStable(entries, func(i, j int) bool {
+		if numbers {
+			return entries[i].number < entries[j].number
+		}
+		return entries[i].text < entries[j].text
+	})
+	parts := make([]string, len(entries))
+	for i, e := range entries {
+		parts[i] = e.text + "=" + e.value
+	}
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 

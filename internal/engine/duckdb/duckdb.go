@@ -54,13 +54,14 @@ func New(cfg Config) *Engine {
 // Close removes what queries spilled.
 func (e *Engine) Close() error { return os.RemoveAll(e.cfg.TempDir) }
 
-// Map, Decimal, Interval and UUID are values as DuckDB's driver takes and gives
-// them.
+// Values as DuckDB's driver takes and gives them. It takes a Map and gives an
+// OrderedMap.
 type (
-	Map      = engine.Map
-	Decimal  = engine.Decimal
-	Interval = engine.Interval
-	UUID     = engine.UUID
+	Map        = engine.Map
+	OrderedMap = engine.OrderedMap
+	Decimal    = engine.Decimal
+	Interval   = engine.Interval
+	UUID       = engine.UUID
 )
 
 // Error is a failure of the query itself, with DuckDB's text.
