@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/kv"
-	"spoor/internal/objects"
 )
 
 // HTTP is Athena as the HTTP listener serves it.
@@ -341,112 +338,4 @@ func (s *Service) runtimeStatistics(_ context.Context, c *call.Call, in *sdk.Get
 			QueryPlanningTimeInMillis: &t.plan, ServiceProcessingTimeInMillis: new(int64(1))},
 		Rows: &types.QueryRuntimeStatisticsRows{InputBytes: &e.Scanned, OutputRows: &e.Rows},
 	}}, nil
-}
-
-// results pages through the result's object. The header is a row of the first
-// page where Athena has one.
-func (s *Service) results(ctx context.Context, c *call.Call, in *sdk.GetQueryResultsInput) (*sdk.GetQueryResultsOutput, error) {
-	e, err := s.execution(c, str(in.QueryExecutionId))
-	if err != nil {
-		return nil, err
-	}
-	if in.MaxResults != nil && *in.MaxResults > maxPage {
-		return nil, invalid(invalidInput, "MaxResults is more than maximum allowed length 1000")
-	}
-	switch {
-	case !e.finished():
-		return nil, invalid("INVALID_QUERY_EXECUTION_STATE", "Query has not yet finished. Current state: %s", e.State)
-	case e.State == cancelled:
-		return nil, invalid("RESULT_NOT_FOUND", "Could not find results")
-	case e.State == failed:
-		return nil, invalid("INVALID_QUERY_EXECUTION_STATE", "Query did not finish successfully. Final query state: FAILED")
-	}
-	offset, err := decodePage(str(in.NextToken), e.ID)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.resultRows(ctx, e)
-	if err != nil {
-		return nil, err
-	}
-	size := pageSize(in.MaxResults, maxPage)
-	out := &sdk.GetQueryResultsOutput{ResultSet: &types.ResultSet{Rows: []types.Row{}, ResultSetMetadata: &types.ResultSetMetadata{ColumnInfo: []types.ColumnInfo{}}}}
-	for _, col := range e.Columns {
-		out.ResultSet.ResultSetMetadata.ColumnInfo = append(out.ResultSet.ResultSetMetadata.ColumnInfo, col.info())
-	}
-	end := min(len(rows), offset+size)
-	for _, r := range rows[min(offset, end):end] {
-		row := types.Row{Data: make([]types.Datum, len(r))}
-		for i, x := range r {
-			if !x.Null {
-				row.Data[i].VarCharValue = new(x.Text)
-			}
-		}
-		out.ResultSet.Rows = append(out.ResultSet.Rows, row)
-	}
-	if end-offset == size { // a full page always has a token, even before an empty one
-		out.NextToken = new(encodePage(e.ID, end))
-	}
-	if e.Type == "DML" && e.Substatement == "SELECT" || strings.HasPrefix(e.Substatement, "SHOW_") {
-		out.UpdateCount = new(int64(0))
-	}
-	return out, nil
-}
-
-func encodePage(id string, offset int) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(fmt.Sprintf("%s/%d", id, offset)))
-}
-
-func decodePage(token, id string) (int, error) {
-	if token == "" {
-		return 0, nil
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(token)
-	n := 0
-	if err == nil {
-		_, err = fmt.Sscanf(strings.TrimPrefix(string(raw), id), "/%d", &n)
-	}
-	if err != nil || n < 0 || !strings.HasPrefix(string(raw), id) {
-		return 0, invalid(invalidInput, "Malformed nextPageToken %s", token)
-	}
-	return n, nil
-}
-
-// maxResult is the largest result that GetQueryResults pages through, in
-// bytes; a larger one is read from its bucket.
-const maxResult = 1 << 30
-
-func (s *Service) resultRows(ctx context.Context, e *execution) ([][]cell, error) {
-	bucket, k, ok := splitLocation(e.ResultFile)
-	if !ok || e.Type == "DDL" && len(e.Columns) == 0 {
-		return nil, nil
-	}
-	body, _, err := s.cfg.Objects.Get(ctx, bucket, k)
-	if errors.Is(err, objects.ErrNoSuchKey) || errors.Is(err, objects.ErrNoSuchBucket) {
-		return nil, invalid("RESULT_NOT_FOUND", "Could not find results")
-	}
-	if err != nil {
-		return nil, err
-	}
-	raw, err := io.ReadAll(io.LimitReader(body, maxResult+1))
-	if err = errors.Join(err, body.Close()); err != nil {
-		return nil, fmt.Errorf("reading a result: %w", err)
-	}
-	if len(raw) > maxResult {
-		return nil, invalid("RESULT_NOT_FOUND", "The result is larger than %d bytes; read it from %s", maxResult, e.ResultFile)
-	}
-	if strings.HasSuffix(k, ".csv") {
-		rows, ok := parseCSV(raw)
-		if !ok {
-			return nil, invalid("RESULT_NOT_FOUND", "Could not find results")
-		}
-		return rows, nil
-	}
-	var rows [][]cell
-	if len(raw) > 0 {
-		for _, line := range strings.Split(string(raw), "\n") {
-			rows = append(rows, []cell{{Text: line}})
-		}
-	}
-	return rows, nil
 }

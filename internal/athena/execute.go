@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 
@@ -160,7 +161,7 @@ func (s *Service) execute(ctx context.Context, e *execution) error {
 		return err
 	}
 	e.Columns = cols
-	return s.putResult(ctx, e, []byte(strings.Join(lines, "\n")), len(cols) > 0)
+	return s.putResult(ctx, e, strings.NewReader(strings.Join(lines, "\n")), false)
 }
 
 // mayWrite asks whether the caller may write results where it said.
@@ -264,53 +265,68 @@ func (s *Service) rewrite(ctx context.Context, e *execution, q *sql.Query) (*sql
 	return out, rels, nil
 }
 
+// maxResult is the largest result of a query, in bytes. A single upload takes
+// at most 5 GiB.
+const maxResult = 4 << 30
+
 // query runs a SELECT and writes its result as CSV.
-func (s *Service) query(ctx context.Context, e *execution, q *sql.Query) error {
+func (s *Service) query(ctx context.Context, e *execution, q *sql.Query) (err error) {
 	rewritten, rels, err := s.rewrite(ctx, e, q)
 	if err != nil {
 		return err
 	}
-	var b bytes.Buffer
+	out := &spool{dir: s.cfg.TempDir}
+	defer func() { err = errors.Join(err, out.Close()) }()
 	var cols []column
+	var line []byte
+	var cells []cell
+	write := func(row []cell) error {
+		line = appendCSV(line[:0], row)
+		if out.size > maxResult {
+			return userError(1000, "GENERIC_USER_ERROR: the result is larger than %d bytes", int64(maxResult))
+		}
+		_, err := out.Write(line)
+		return err
+	}
 	err = s.cfg.Engine.Query(ctx, rewritten.SQL, rels, func(rc []duckdb.ResultColumn) error {
-		cols = make([]column, len(rc))
+		cols, cells = make([]column, len(rc)), make([]cell, len(rc))
 		for i, c := range rc {
 			cols[i] = column{c.Name, sql.TrinoType(c.Type)}
 			if i < len(rewritten.Columns) && rewritten.Columns[i].Type.Known() {
 				cols[i].Type = rewritten.Columns[i].Type
 			}
 		}
-		appendCSV(&b, header(cols))
-		return nil
+		return write(header(cols))
 	}, func(row []any) error {
-		cells := make([]cell, len(row))
 		for i, v := range row {
 			text, ok := render(v, cols[i].Type)
 			cells[i] = cell{text, !ok}
 		}
-		appendCSV(&b, cells)
 		e.Rows++
-		if b.Len() > maxResult {
-			return userError(1000, "GENERIC_USER_ERROR: the result is larger than %d bytes", maxResult)
-		}
-		return nil
+		return write(cells)
 	})
 	if err != nil {
 		return err
 	}
 	e.Columns = cols
-	return s.putResult(ctx, e, b.Bytes(), true)
+	body, err := out.body()
+	if err != nil {
+		return err
+	}
+	return s.putResult(ctx, e, body, len(rels) == 0)
 }
 
-// putResult writes the result's object and its companion.
-func (s *Service) putResult(ctx context.Context, e *execution, body []byte, withMetadata bool) error {
+// putResult writes the result's object and its companion. constant says that
+// the statement read no table, which Athena gives another content type, like
+// SHOW and statements without columns.
+func (s *Service) putResult(ctx context.Context, e *execution, body io.ReadSeeker, constant bool) error {
 	bucket, k, _ := splitLocation(e.ResultFile)
 	contentType := "application/octet-stream"
-	if strings.HasPrefix(e.Substatement, "SHOW") || len(e.Columns) == 0 {
+	if constant || strings.HasPrefix(e.Substatement, "SHOW") || len(e.Columns) == 0 {
 		contentType = "binary/octet-stream"
 	}
-	put := func(key string, data []byte) error {
-		err := s.cfg.Objects.Put(ctx, bucket, key, data, objects.PutOptions{ContentType: contentType})
+	put := func(key string, data io.ReadSeeker) error {
+		err := s.cfg.Objects.PutFrom(ctx, bucket, key, data, objects.PutOptions{ContentType: contentType})
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Warn("a query's result could not be written", "query", e.ID, "err", err)
 			return &queryError{1, 401, "Unable to write the query's result to s3://" + bucket + "/" + key}
@@ -320,10 +336,10 @@ func (s *Service) putResult(ctx context.Context, e *execution, body []byte, with
 	if err := put(k, body); err != nil {
 		return err
 	}
-	if !withMetadata {
+	if len(e.Columns) == 0 {
 		return nil
 	}
-	return put(k+".metadata", metadata(e.ID, e.Columns))
+	return put(k+".metadata", bytes.NewReader(metadata(e.ID, e.Columns)))
 }
 
 // explainQuery shows the plan of the rewritten query.
@@ -345,5 +361,5 @@ func (s *Service) explainQuery(ctx context.Context, e *execution, n *sql.Explain
 	}
 	lines = append([]string{"Query Plan"}, lines...)
 	e.Columns = []column{{"Query Plan", sql.Type{Name: "varchar"}}}
-	return s.putResult(ctx, e, []byte(strings.Join(lines, "\n")), true)
+	return s.putResult(ctx, e, strings.NewReader(strings.Join(lines, "\n")), false)
 }

@@ -93,7 +93,7 @@ func (s *store) path(bucket, key string) string {
 	return filepath.Join(s.root, bucket, filepath.FromSlash(key))
 }
 
-func (s *store) Put(_ context.Context, bucket, key string, body []byte, _ objects.PutOptions) error {
+func (s *store) PutFrom(_ context.Context, bucket, key string, body io.ReadSeeker, _ objects.PutOptions) error {
 	if s.fail.Load() {
 		return errors.New("no space left")
 	}
@@ -101,7 +101,8 @@ func (s *store) Put(_ context.Context, bucket, key string, body []byte, _ object
 	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(p, body, 0o600)
+	data, err := io.ReadAll(body)
+	return errors.Join(err, os.WriteFile(p, data, 0o600))
 }
 
 func (s *store) Get(_ context.Context, bucket, key string) (io.ReadCloser, objects.Info, error) {
@@ -225,7 +226,7 @@ func (b *bench) close() {
 
 func (b *bench) put(key, body string) {
 	b.t.Helper()
-	if err := b.objects.Put(context.Background(), "b", key, []byte(body), objects.PutOptions{}); err != nil {
+	if err := b.objects.PutFrom(context.Background(), "b", key, strings.NewReader(body), objects.PutOptions{}); err != nil {
 		b.t.Fatal(err)
 	}
 }

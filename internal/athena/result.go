@@ -1,7 +1,12 @@
 package athena
 
 import (
+	"bufio"
 	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/athena/types"
@@ -76,20 +81,21 @@ func (c column) info() types.ColumnInfo {
 		Precision: p, Scale: s, Nullable: types.ColumnNullableUnknown, CaseSensitive: c.caseSensitive()}
 }
 
-// appendCSV writes one line as Athena does: every value quoted, NULL empty.
-func appendCSV(b *bytes.Buffer, row []cell) {
+// appendCSV appends one line as Athena writes it: every value quoted, NULL
+// empty.
+func appendCSV(b []byte, row []cell) []byte {
 	for i, c := range row {
 		if i > 0 {
-			b.WriteByte(',')
+			b = append(b, ',')
 		}
 		if c.Null {
 			continue
 		}
-		b.WriteByte('"')
-		b.WriteString(strings.ReplaceAll(c.Text, `"`, `""`))
-		b.WriteByte('"')
+		b = append(b, '"')
+		b = append(b, strings.ReplaceAll(c.Text, `"`, `""`)...)
+		b = append(b, '"')
 	}
-	b.WriteByte('\n')
+	return append(b, '\n')
 }
 
 func header(cols []column) []cell {
@@ -100,51 +106,144 @@ func header(cols []column) []cell {
 	return out
 }
 
-// parseCSV reads what appendCSV wrote. ok is false for anything else.
-func parseCSV(data []byte) (rows [][]cell, ok bool) {
-	var row []cell
-	for i := 0; i < len(data); {
-		var c cell
-		if data[i] == '"' {
-			var text []byte
-			i++
-			for {
-				n := bytes.IndexByte(data[i:], '"')
-				if n < 0 {
-					return nil, false
-				}
-				text = append(text, data[i:i+n]...)
-				i += n + 1
-				if i < len(data) && data[i] == '"' {
-					text = append(text, '"')
-					i++
-					continue
-				}
-				break
-			}
-			c.Text = string(text)
-		} else {
-			c.Null = true
+// errResult is a result's object that is not what was written.
+var errResult = errors.New("athena: the result's object is damaged")
+
+// resultReader reads the rows of a result's object, and knows where the next
+// one begins.
+type resultReader struct {
+	r     *bufio.Reader
+	at    int64 // bytes read
+	lines bool  // a .txt object: one cell a line
+}
+
+// next is the next row, io.EOF after the last.
+func (p *resultReader) next() ([]cell, error) {
+	if p.lines {
+		line, err := p.r.ReadString('\n')
+		p.at += int64(len(line))
+		if err != nil && (line == "" || !errors.Is(err, io.EOF)) {
+			return nil, err
 		}
-		row = append(row, c)
-		if i >= len(data) {
-			return nil, false
-		}
-		switch data[i] {
-		case ',':
-			if i+1 < len(data) && data[i+1] == '\n' { // a NULL at the line's end
-				row = append(row, cell{Null: true})
-				i++
-				rows, row = append(rows, row), nil
-			}
-		case '\n':
-			rows, row = append(rows, row), nil
-		default:
-			return nil, false
-		}
-		i++
+		return []cell{{Text: strings.TrimSuffix(line, "\n")}}, nil
 	}
-	return rows, row == nil
+	var row []cell
+	for {
+		c, err := p.read()
+		switch {
+		case errors.Is(err, io.EOF) && len(row) == 0:
+			return nil, io.EOF
+		case err != nil:
+			return nil, orDamaged(err)
+		}
+		var v cell
+		if v.Null = c != '"'; !v.Null {
+			if v.Text, c, err = p.quoted(); err != nil {
+				return nil, orDamaged(err)
+			}
+		}
+		row = append(row, v)
+		switch c {
+		case ',':
+		case '\n':
+			return row, nil
+		default:
+			return nil, errResult
+		}
+	}
+}
+
+func orDamaged(err error) error {
+	if errors.Is(err, io.EOF) {
+		return errResult
+	}
+	return err
+}
+
+func (p *resultReader) read() (byte, error) {
+	c, err := p.r.ReadByte()
+	if err == nil {
+		p.at++
+	}
+	return c, err
+}
+
+// quoted reads up to the closing quote and the byte after it.
+func (p *resultReader) quoted() (string, byte, error) {
+	var text []byte
+	for {
+		part, err := p.r.ReadSlice('"')
+		p.at += int64(len(part))
+		if errors.Is(err, bufio.ErrBufferFull) {
+			text = append(text, part...)
+			continue
+		}
+		if err != nil {
+			return "", 0, err
+		}
+		text = append(text, part[:len(part)-1]...)
+		c, err := p.read()
+		if err != nil || c != '"' {
+			return string(text), c, err
+		}
+		text = append(text, '"')
+	}
+}
+
+// spool collects a result: in memory while it is small, then in a file without
+// a name.
+type spool struct {
+	dir  string // "" for the system's
+	size int64
+	buf  bytes.Buffer
+	file *os.File
+}
+
+// maxInMemory is how much of a result stays in memory, in bytes.
+const maxInMemory = 1 << 20
+
+func (s *spool) Write(p []byte) (int, error) {
+	s.size += int64(len(p))
+	if s.file == nil && s.buf.Len()+len(p) <= maxInMemory {
+		return s.buf.Write(p)
+	}
+	if s.file == nil {
+		f, err := os.CreateTemp(s.dir, "spoor-result-")
+		if err != nil {
+			return 0, fmt.Errorf("creating a file for a result: %w", err)
+		}
+		s.file = f
+		if err := os.Remove(f.Name()); err != nil {
+			return 0, fmt.Errorf("creating a file for a result: %w", err)
+		}
+		if _, err := s.file.Write(s.buf.Bytes()); err != nil {
+			return 0, fmt.Errorf("writing a result: %w", err)
+		}
+		s.buf = bytes.Buffer{}
+	}
+	n, err := s.file.Write(p)
+	if err != nil {
+		return n, fmt.Errorf("writing a result: %w", err)
+	}
+	return n, nil
+}
+
+// body is what was written, from its start.
+func (s *spool) body() (io.ReadSeeker, error) {
+	if s.file == nil {
+		return bytes.NewReader(s.buf.Bytes()), nil
+	}
+	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("reading a result: %w", err)
+	}
+	return s.file, nil
+}
+
+func (s *spool) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
 }
 
 // metadata encodes the companion file of a result: a protobuf message that

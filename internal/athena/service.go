@@ -40,11 +40,13 @@ const (
 
 // Objects is the object storage that tables and results lie in.
 type Objects interface {
-	Put(ctx context.Context, bucket, key string, body []byte, o objects.PutOptions) error
+	// PutFrom stores an object durably; it may read body twice.
+	PutFrom(ctx context.Context, bucket, key string, body io.ReadSeeker, o objects.PutOptions) error
 	// Get and Head answer objects.ErrNoSuchKey or ErrNoSuchBucket for what is
 	// not there.
 	Get(ctx context.Context, bucket, key string) (body io.ReadCloser, info objects.Info, err error)
 	List(ctx context.Context, bucket, prefix, startAfter string, fn func(objects.Item) bool) error
+	// LocalPath is the file that holds an object, for storage that has such.
 	LocalPath(bucket, key string) (string, bool)
 }
 
@@ -64,7 +66,8 @@ type Config struct {
 	Engine  *duckdb.Engine
 	Objects Objects
 	Buckets Buckets
-	Workers int // queries that run at a time
+	Workers int    // queries that run at a time
+	TempDir string // for results that are too large for memory; "" for the system's
 	Now     func() time.Time
 	Log     *slog.Logger
 }

@@ -246,7 +246,13 @@ func (s *Store) Origin() (endpoint string, creds aws.Credentials, region string,
 
 // Put stores an object. When it returns, the object is durable.
 func (s *Store) Put(ctx context.Context, bucket, key string, body []byte, o PutOptions) error {
-	in := &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(body), Metadata: o.Metadata}
+	return s.PutFrom(ctx, bucket, key, bytes.NewReader(body), o)
+}
+
+// PutFrom is Put of what body holds from where it stands. It may read body
+// twice: for the signature, and again when an attempt failed.
+func (s *Store) PutFrom(ctx context.Context, bucket, key string, body io.ReadSeeker, o PutOptions) error {
+	in := &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: body, Metadata: o.Metadata}
 	if o.ContentType != "" {
 		in.ContentType = &o.ContentType
 	}

@@ -3,6 +3,7 @@ package sigv4
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"spoor/internal/aws"
@@ -28,6 +29,21 @@ const (
 	ChunkMismatch
 	LengthMismatch
 	ChecksumMismatch
+	// TwoMechanisms is a request with an Authorization header and a presigned
+	// query.
+	TwoMechanisms
+	WrongDate
+	WrongRegion
+	WrongService
+	BadURI
+	// UnknownKey, ExpiredToken and InvalidToken are for a Lookup to answer with.
+	UnknownKey
+	ExpiredToken
+	InvalidToken
+	MissingLength
+	ChunkTooSmall
+	TrailerMalformed
+	TrailerUnsupported
 )
 
 // Error is a signature that was not accepted. It never holds a secret or the
@@ -36,91 +52,137 @@ type Error struct {
 	Reason Reason
 	Detail string
 
+	given     string // the scope's region or service
 	when, now time.Time
 	skew      time.Duration
 }
 
 func fail(r Reason, detail string) *Error { return &Error{Reason: r, Detail: detail} }
 
-func (e *Error) Error() string { return "sigv4: " + e.S3().Code + ": " + e.S3().Message }
+// Refuse is the error of a Lookup that knows why a key is not accepted:
+// UnknownKey, ExpiredToken or InvalidToken.
+func Refuse(r Reason) *Error { return fail(r, "") }
+
+func (e *Error) Error() string {
+	s3 := e.S3()
+	return "sigv4: " + s3.Code + ": " + s3.Message
+}
 
 const mismatch = "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
 
 // API is the error as AWS's JSON and query services send it. The query
-// protocol's codes lack the suffix Exception; query selects them.
+// protocol's codes lack the suffix Exception and differ in some names; query
+// selects them (IAM and STS API references, "Common Errors").
 func (e *Error) API(query bool) *aws.Error {
 	code, msg := "InvalidSignature", mismatch
 	switch e.Reason {
 	case Missing:
 		code, msg = "MissingAuthenticationToken", "Missing Authentication Token"
-	case Malformed, MalformedQuery, Unsupported, HeadersNotSigned:
+		if query {
+			msg = "Request is missing Authentication Token"
+		}
+	case Malformed, MalformedQuery, Unsupported:
 		code, msg = "IncompleteSignature", e.Detail
-		if e.Reason == HeadersNotSigned {
-			msg = fmt.Sprintf("'%s' must be a 'SignedHeader' in the AWS Authorization.", title(e.Detail))
-		}
-	case Skewed:
-		side := fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - %d min.)", e.when.Format(timeLayout),
-			e.now.Add(-e.skew).UTC().Format(timeLayout), e.now.UTC().Format(timeLayout), int(e.skew.Minutes()))
-		if e.when.After(e.now) {
-			side = fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + %d min.)", e.when.Format(timeLayout),
-				e.now.Add(e.skew).UTC().Format(timeLayout), e.now.UTC().Format(timeLayout), int(e.skew.Minutes()))
-		}
-		msg = side
+	case TwoMechanisms:
+		code, msg = "IncompleteSignature", oneMechanism
+	case HeadersNotSigned:
+		first, _, _ := strings.Cut(e.Detail, ", ")
+		code, msg = "IncompleteSignature", fmt.Sprintf("'%s' must be a 'SignedHeader' in the AWS Authorization.", http.CanonicalHeaderKey(first))
+	case WrongDate:
+		msg = "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: expected '" + e.Detail + "'."
+	case WrongRegion:
+		msg = fmt.Sprintf("Credential should be scoped to a valid region, not '%s'. ", e.given)
+	case WrongService:
+		msg = fmt.Sprintf("Credential should be scoped to correct service: '%s'. ", e.Detail)
+	case Skewed, Expired, NotYetValid:
+		msg = e.clock()
+	case UnknownKey, InvalidToken:
+		code, msg = "UnrecognizedClient", "The security token included in the request is invalid."
 		if query {
-			code = "SignatureDoesNotMatch"
+			code = "InvalidClientTokenId"
 		}
-	case Expired, NotYetValid:
-		msg = "Signature expired"
-	case Mismatch:
-		if query {
-			code = "SignatureDoesNotMatch"
-		}
+	case ExpiredToken:
+		code, msg = "ExpiredToken", "The security token included in the request is expired"
 	}
-	if !query {
+	switch {
+	case !query:
 		code += "Exception"
+	case code == "InvalidSignature":
+		code = "SignatureDoesNotMatch"
 	}
 	return &aws.Error{Op: "sigv4.Verify", Kind: aws.Unauthenticated, Code: code, Message: msg, Err: e}
 }
 
-func title(h string) string {
-	if h == "host" {
-		return "Host"
+// clock says how the signature's time misses the present.
+func (e *Error) clock() string {
+	now := e.now.UTC()
+	if e.when.After(now) {
+		return fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + %d min.)", e.when.Format(timeLayout),
+			now.Add(e.skew).Format(timeLayout), now.Format(timeLayout), int(e.skew.Minutes()))
 	}
-	return h
+	return fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - %d min.)", e.when.Format(timeLayout),
+		now.Add(-e.skew).Format(timeLayout), now.Format(timeLayout), int(e.skew.Minutes()))
 }
 
-// S3 is the error as S3 sends it (S3 API reference, "Error responses").
+const oneMechanism = "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified"
+
+// answer is one of S3's errors.
+type answer struct {
+	status        int
+	code, message string
+}
+
+// s3Answers are S3's errors for the reasons whose text is fixed (S3 API
+// reference, "Error responses").
+var s3Answers = map[Reason]answer{
+	Missing:            {http.StatusForbidden, "AccessDenied", "Access Denied"},
+	Unsupported:        {http.StatusBadRequest, "InvalidRequest", "The authorization mechanism you have provided is not supported. Please use " + Algorithm + "."},
+	TwoMechanisms:      {http.StatusBadRequest, "InvalidArgument", oneMechanism},
+	Mismatch:           {http.StatusForbidden, "SignatureDoesNotMatch", s3Mismatch},
+	ChunkMismatch:      {http.StatusForbidden, "SignatureDoesNotMatch", s3Mismatch},
+	Skewed:             {http.StatusForbidden, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."},
+	Expired:            {http.StatusForbidden, "AccessDenied", "Request has expired"},
+	NotYetValid:        {http.StatusForbidden, "AccessDenied", "Request is not yet valid"},
+	HeadersNotSigned:   {http.StatusForbidden, "AccessDenied", "There were headers present in the request which were not signed"},
+	MissingPayloadHash: {http.StatusBadRequest, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"},
+	BadPayloadHash:     {http.StatusBadRequest, "InvalidArgument", "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value."},
+	PayloadMismatch:    {http.StatusBadRequest, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed."},
+	ChunkMalformed:     {http.StatusBadRequest, "IncompleteBody", incompleteBody},
+	LengthMismatch:     {http.StatusBadRequest, "IncompleteBody", incompleteBody},
+	MissingLength:      {http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header."},
+	ChunkTooSmall:      {http.StatusForbidden, "InvalidChunkSizeError", "Only the last chunk is allowed to have a size less than 8192 bytes"},
+	TrailerMalformed:   {http.StatusBadRequest, "MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to our published schema."},
+	TrailerUnsupported: {http.StatusBadRequest, "InvalidRequest", "The value specified in the x-amz-trailer header is not supported"},
+	BadURI:             {http.StatusBadRequest, "InvalidURI", "Couldn't parse the specified URI."},
+	UnknownKey:         {http.StatusForbidden, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."},
+	ExpiredToken:       {http.StatusBadRequest, "ExpiredToken", "The provided token has expired."},
+	InvalidToken:       {http.StatusBadRequest, "InvalidToken", "The provided token is malformed or otherwise invalid."},
+}
+
+const (
+	s3Mismatch     = "The request signature we calculated does not match the signature you provided. Check your key and signing method."
+	incompleteBody = "The request body terminated unexpectedly"
+)
+
+// S3 is the error as S3 sends it.
 func (e *Error) S3() *aws.Error {
-	out := &aws.Error{Op: "sigv4.Verify", Kind: aws.Denied, Status: http.StatusForbidden, Err: e}
-	switch e.Reason {
-	case Missing:
-		out.Code, out.Message = "AccessDenied", "Access Denied"
-	case Malformed:
-		out.Code, out.Message, out.Status = "AuthorizationHeaderMalformed", "The authorization header is malformed; "+e.Detail, http.StatusBadRequest
-	case MalformedQuery:
-		out.Code, out.Message, out.Status = "AuthorizationQueryParametersError", e.Detail, http.StatusBadRequest
-	case Unsupported:
-		out.Code, out.Message, out.Status = "InvalidRequest", "The authorization mechanism you have provided is not supported. Please use "+Algorithm+".", http.StatusBadRequest
-	case Skewed:
-		out.Code, out.Message = "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."
-	case Expired:
-		out.Code, out.Message = "AccessDenied", "Request has expired"
-	case NotYetValid:
-		out.Code, out.Message = "AccessDenied", "Request is not yet valid"
-	case HeadersNotSigned:
-		out.Code, out.Message = "AccessDenied", "There were headers present in the request which were not signed"
-	case MissingPayloadHash:
-		out.Code, out.Message, out.Status = "InvalidRequest", "Missing required header for this request: x-amz-content-sha256", http.StatusBadRequest
-	case BadPayloadHash:
-		out.Code, out.Message, out.Status = "InvalidArgument", "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.", http.StatusBadRequest
-	case PayloadMismatch:
-		out.Code, out.Message, out.Status = "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.", http.StatusBadRequest
-	case ChunkMalformed, LengthMismatch:
-		out.Code, out.Message, out.Status = "IncompleteBody", "The request body terminated unexpectedly", http.StatusBadRequest
-	case ChecksumMismatch:
-		out.Code, out.Message, out.Status = "BadDigest", "The "+e.Detail+" you specified did not match what we received.", http.StatusBadRequest
-	default:
-		out.Code, out.Message = "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method."
+	a, ok := s3Answers[e.Reason]
+	if !ok {
+		a = answer{http.StatusBadRequest, "AuthorizationHeaderMalformed", "The authorization header is malformed; "}
+		switch e.Reason {
+		case MalformedQuery:
+			a.code, a.message = "AuthorizationQueryParametersError", e.Detail
+		case ChecksumMismatch:
+			a.code, a.message = "BadDigest", "The "+e.Detail+" you specified did not match the calculated checksum."
+		case WrongDate:
+			a.message += "Invalid credential date. This date is not the same as X-Amz-Date: \"" + e.Detail + "\"."
+		case WrongRegion:
+			a.message += "the region '" + e.given + "' is wrong; expecting '" + e.Detail + "'"
+		case WrongService:
+			a.message += "incorrect service \"" + e.given + "\". This endpoint belongs to \"" + e.Detail + "\"."
+		default:
+			a.message += e.Detail
+		}
 	}
-	return out
+	return &aws.Error{Op: "sigv4.Verify", Kind: aws.Denied, Status: a.status, Code: a.code, Message: a.message, Err: e}
 }

@@ -8,13 +8,15 @@
 package sigv4
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"net/url"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +30,9 @@ const (
 	MaxExpires = 604800 * time.Second
 	// maxHeader bounds the Authorization header, in bytes.
 	maxHeader = 8 << 10
+	// maxQuery bounds a presigned URL's query, in bytes; a session token is the
+	// largest part of it.
+	maxQuery = 32 << 10
 	// maxSigned bounds the number of signed headers.
 	maxSigned = 128
 
@@ -45,7 +50,8 @@ const (
 )
 
 // Lookup returns the secret of an access key. It fails for a key or token that
-// does not exist, is inactive or has expired; its error is passed on.
+// does not exist, is inactive or has expired; its error is passed on, so that
+// it may be an *Error (Refuse) or one of the caller's own.
 type Lookup func(accessKeyID, sessionToken string) (secret string, err error)
 
 // Options say how strictly to verify.
@@ -60,6 +66,9 @@ type Options struct {
 	// BodySHA256 is the hex hash of the body for services other than S3, whose
 	// clients do not send it.
 	BodySHA256 string
+	// Region and Service are those that the credential must be scoped to; empty
+	// accepts any, for a caller that is told by the signature which one is meant.
+	Region, Service string
 }
 
 // Verified is what a valid signature proves.
@@ -88,6 +97,7 @@ type parsed struct {
 	time                             time.Time
 	expires                          time.Duration
 	presigned                        bool
+	payload                          string // X-Amz-Content-Sha256 of a presigned URL
 }
 
 func (p *parsed) scope() string {
@@ -104,18 +114,48 @@ func Claim(r *http.Request) (accessKeyID, sessionToken, region, service string, 
 	return p.accessKey, p.token, p.region, p.service, true
 }
 
-// Signed reports whether a request carries any form of signature.
+// Signed reports whether a request carries any form of signature, the old
+// version 2 too, which is refused: a request that means to be signed is never
+// taken for an anonymous one.
 func Signed(r *http.Request) bool {
-	return r.Header.Get("Authorization") != "" || strings.Contains(r.URL.RawQuery, "X-Amz-Algorithm=") ||
-		strings.Contains(r.URL.RawQuery, "X-Amz-Credential=") || strings.Contains(r.URL.RawQuery, "X-Amz-Signature=")
+	return len(r.Header.Values("Authorization")) > 0 || presigned(r) || presignedV2(r)
+}
+
+func presigned(r *http.Request) bool {
+	return hasParameter(r.URL.RawQuery, "X-Amz-Algorithm") || hasParameter(r.URL.RawQuery, "X-Amz-Credential") ||
+		hasParameter(r.URL.RawQuery, "X-Amz-Signature")
+}
+
+// presignedV2 recognises a URL presigned by version 2, which no region takes
+// any more (S3 user guide, "Signature Version 2 turned off").
+func presignedV2(r *http.Request) bool {
+	return hasParameter(r.URL.RawQuery, "AWSAccessKeyId") && hasParameter(r.URL.RawQuery, "Signature")
+}
+
+// hasParameter reports whether a raw query has a parameter. It reads the query
+// itself because Query drops what it cannot parse.
+func hasParameter(raw, name string) bool {
+	for raw != "" {
+		var part string
+		part, raw, _ = strings.Cut(raw, "&")
+		if k, _, _ := strings.Cut(part, "="); k == name || strings.Contains(k, "%") && unescape(k) == name {
+			return true
+		}
+	}
+	return false
 }
 
 func parse(r *http.Request) (*parsed, error) {
-	if r.Header.Get("Authorization") != "" {
+	header := len(r.Header.Values("Authorization")) > 0
+	switch {
+	case header && presigned(r):
+		return nil, fail(TwoMechanisms, "")
+	case header:
 		return parseHeader(r)
-	}
-	if Signed(r) {
+	case presigned(r):
 		return parseQuery(r)
+	case presignedV2(r):
+		return nil, fail(Unsupported, "the signature's version is not 4")
 	}
 	return nil, fail(Missing, "the request is not signed")
 }
@@ -128,31 +168,56 @@ func parseHeader(r *http.Request) (*parsed, error) {
 	}
 	algorithm, rest, _ := strings.Cut(strings.TrimSpace(h), " ")
 	if algorithm != Algorithm {
-		return nil, fail(Unsupported, "the Authorization header's algorithm is not "+Algorithm)
+		return nil, fail(Unsupported, "Unsupported AWS 'algorithm': only "+Algorithm+" is accepted")
 	}
 	p := &parsed{token: r.Header.Get("X-Amz-Security-Token")}
 	var credential, signed string
-	for _, part := range strings.Split(rest, ",") {
-		k, v, _ := strings.Cut(strings.TrimSpace(part), "=")
-		dst := map[string]*string{"Credential": &credential, "SignedHeaders": &signed, "Signature": &p.signature}[k]
+	for part := range strings.SplitSeq(rest, ",") {
+		k, v, ok := strings.Cut(strings.TrimSpace(part), "=")
+		if !ok {
+			return nil, fail(Malformed, "the Authorization header has a part that is not a key=value pair (missing equal-sign)")
+		}
+		var dst *string
+		switch k {
+		case "Credential":
+			dst = &credential
+		case "SignedHeaders":
+			dst = &signed
+		case "Signature":
+			dst = &p.signature
+		}
 		if dst == nil || *dst != "" {
 			return nil, fail(Malformed, "the Authorization header has an unknown or repeated part")
 		}
 		*dst = v
 	}
-	if credential == "" || signed == "" || p.signature == "" {
-		return nil, fail(Malformed, "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters.")
-	}
 	date := r.Header.Get("X-Amz-Date")
 	if date == "" {
 		date = r.Header.Get("Date")
 	}
+	if text := lacking(credential, signed, p.signature, date); text != "" {
+		return nil, fail(Malformed, text)
+	}
 	return p, p.finish(credential, signed, date)
+}
+
+// lacking says, as AWS does, which parts a signature lacks.
+func lacking(credential, signed, signature, date string) string {
+	var out []string
+	for _, x := range [...]struct{ value, name string }{{credential, "Credential"}, {signature, "Signature"}, {signed, "SignedHeaders"}} {
+		if x.value == "" {
+			out = append(out, "Authorization header requires '"+x.name+"' parameter.")
+		}
+	}
+	if date == "" {
+		out = append(out, "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
+	}
+	return strings.Join(out, " ")
 }
 
 // parseQuery reads a presigned URL's X-Amz-… parameters.
 func parseQuery(r *http.Request) (*parsed, error) {
-	if len(r.URL.RawQuery) > maxHeader*4 {
+	if len(r.URL.RawQuery) > maxQuery {
 		return nil, fail(MalformedQuery, "the query string is too long")
 	}
 	q, err := url.ParseQuery(r.URL.RawQuery)
@@ -167,14 +232,17 @@ func parseQuery(r *http.Request) (*parsed, error) {
 	if q.Get("X-Amz-Algorithm") != Algorithm {
 		return nil, fail(MalformedQuery, "X-Amz-Algorithm only supports \""+Algorithm+"\"")
 	}
-	seconds, err := strconv.Atoi(q.Get("X-Amz-Expires"))
-	if err != nil || seconds < 0 {
+	seconds, err := strconv.ParseInt(q.Get("X-Amz-Expires"), 10, 64)
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange):
 		return nil, fail(MalformedQuery, "X-Amz-Expires should be a number")
-	}
-	p := &parsed{presigned: true, signature: q.Get("X-Amz-Signature"), token: q.Get("X-Amz-Security-Token"), expires: time.Duration(seconds) * time.Second}
-	if p.expires > MaxExpires {
+	case seconds < 0:
+		return nil, fail(MalformedQuery, "X-Amz-Expires must be non-negative")
+	case seconds > int64(MaxExpires/time.Second):
 		return nil, fail(MalformedQuery, "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds")
 	}
+	p := &parsed{presigned: true, signature: q.Get("X-Amz-Signature"), token: q.Get("X-Amz-Security-Token"),
+		payload: q.Get("X-Amz-Content-Sha256"), expires: time.Duration(seconds) * time.Second}
 	return p, p.finish(q.Get("X-Amz-Credential"), q.Get("X-Amz-SignedHeaders"), q.Get("X-Amz-Date"))
 }
 
@@ -185,12 +253,15 @@ func (p *parsed) finish(credential, signed, date string) error {
 		malformed = MalformedQuery
 	}
 	c := strings.Split(credential, "/")
-	if len(c) != 5 || c[4] != "aws4_request" || c[0] == "" || c[2] == "" || c[3] == "" {
-		return fail(malformed, "the credential is not of the form <access key>/<date>/<region>/<service>/aws4_request")
+	if len(c) != 5 || c[0] == "" || c[2] == "" || c[3] == "" {
+		return fail(malformed, "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
+	}
+	if c[4] != "aws4_request" {
+		return fail(malformed, "Credential should be scoped with a valid terminator: 'aws4_request'.")
 	}
 	p.accessKey, p.date, p.region, p.service = c[0], c[1], c[2], c[3]
 	p.signedHeaders = strings.Split(signed, ";")
-	if len(p.signedHeaders) > maxSigned || !sort.StringsAreSorted(p.signedHeaders) {
+	if len(p.signedHeaders) > maxSigned || !slices.IsSorted(p.signedHeaders) {
 		return fail(malformed, "the signed headers are not a sorted list")
 	}
 	if len(p.signature) != 2*sha256.Size {
@@ -199,12 +270,12 @@ func (p *parsed) finish(credential, signed, date string) error {
 	t, err := time.Parse(timeLayout, date)
 	if err != nil {
 		if t, err = http.ParseTime(date); err != nil || p.presigned {
-			return fail(malformed, "the request's date is missing or not of the form YYYYMMDD'T'HHMMSS'Z'")
+			return fail(malformed, "Date must be in ISO-8601 'basic format', YYYYMMDD'T'HHMMSS'Z'.")
 		}
 	}
 	p.time = t.UTC()
 	if p.time.Format(dateLayout) != p.date {
-		return fail(malformed, "the credential's date is not the request's date")
+		return fail(WrongDate, p.time.Format(dateLayout))
 	}
 	return nil
 }
@@ -217,8 +288,14 @@ func Verify(r *http.Request, lookup Lookup, o Options) (*Verified, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.checkScope(o); err != nil {
+		return nil, err
+	}
 	if err := p.checkTime(o); err != nil {
 		return nil, err
+	}
+	if !wellFormed(r.URL.RawQuery) {
+		return nil, fail(BadURI, "")
 	}
 	if err := p.checkSigned(r, o); err != nil {
 		return nil, err
@@ -250,13 +327,25 @@ func (p *parsed) matches(r *http.Request, key []byte, payload string, s3 bool) b
 	return ok == 1
 }
 
+// checkScope insists on the region and service that the caller stands for: a
+// signature for another must not serve here.
+func (p *parsed) checkScope(o Options) error {
+	if o.Region != "" && p.region != o.Region {
+		return &Error{Reason: WrongRegion, Detail: o.Region, given: p.region}
+	}
+	if o.Service != "" && p.service != o.Service {
+		return &Error{Reason: WrongService, Detail: o.Service, given: p.service}
+	}
+	return nil
+}
+
 func (p *parsed) checkTime(o Options) error {
 	if p.presigned {
 		if o.Now.Add(o.Skew).Before(p.time) {
-			return fail(NotYetValid, "")
+			return &Error{Reason: NotYetValid, when: p.time, now: o.Now, skew: o.Skew}
 		}
 		if o.Now.After(p.time.Add(p.expires)) {
-			return fail(Expired, "")
+			return &Error{Reason: Expired, when: p.time, now: o.Now, skew: p.expires}
 		}
 		return nil
 	}
@@ -266,25 +355,34 @@ func (p *parsed) checkTime(o Options) error {
 	return nil
 }
 
-// checkSigned insists that host and, in S3's header form, every x-amz- header
-// is signed: an unsigned one could be changed on the way.
+// checkSigned insists that host and every x-amz- header is signed: an unsigned
+// one could be changed on the way, or added to a presigned URL by its holder
+// (x-amz-copy-source would turn an upload into a copy). S3 lets a presigned
+// request go without a signed x-amz-content-sha256, and outside of S3 that
+// header means nothing; the date is part of the string to sign.
 func (p *parsed) checkSigned(r *http.Request, o Options) error {
-	signed := map[string]bool{}
-	for _, h := range p.signedHeaders {
-		signed[h] = true
-	}
-	if !signed["host"] {
+	if !slices.Contains(p.signedHeaders, "host") {
 		return fail(HeadersNotSigned, "host")
 	}
-	if p.presigned || !o.S3 {
+	var unsigned []string
+	for h := range r.Header {
+		if len(h) <= len("x-amz-") || !strings.EqualFold(h[:len("x-amz-")], "x-amz-") {
+			continue
+		}
+		h = strings.ToLower(h)
+		if slices.Contains(p.signedHeaders, h) {
+			continue
+		}
+		if h == "x-amz-content-sha256" && (p.presigned || !o.S3) || h == "x-amz-date" && !o.S3 {
+			continue
+		}
+		unsigned = append(unsigned, h)
+	}
+	if len(unsigned) == 0 {
 		return nil
 	}
-	for h := range r.Header {
-		if h = strings.ToLower(h); strings.HasPrefix(h, "x-amz-") && !signed[h] {
-			return fail(HeadersNotSigned, h)
-		}
-	}
-	return nil
+	slices.Sort(unsigned)
+	return fail(HeadersNotSigned, strings.Join(unsigned, ", "))
 }
 
 func payloadHash(r *http.Request, p *parsed, o Options) (string, error) {
@@ -292,6 +390,9 @@ func payloadHash(r *http.Request, p *parsed, o Options) (string, error) {
 		return o.BodySHA256, nil
 	}
 	h := r.Header.Get("X-Amz-Content-Sha256")
+	if p.presigned && h == "" {
+		h = p.payload
+	}
 	switch {
 	case p.presigned && h == "":
 		return UnsignedPayload, nil
@@ -399,35 +500,65 @@ func normalise(path string) string {
 	return clean
 }
 
+// wellFormed reports whether a query means the same to everyone. Servers drop
+// a parameter with a bad escape or a semicolon, while its canonical form is that
+// of the one with the character escaped: changing one into the other would
+// change a signed request.
+func wellFormed(raw string) bool {
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case ';':
+			return false
+		case '%':
+			if i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {
+				return false
+			}
+			i += 2
+		}
+	}
+	return true
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
 func canonicalQuery(raw string, presigned bool) string {
 	if raw == "" {
 		return ""
 	}
-	var pairs []string
-	for _, part := range strings.Split(raw, "&") {
+	type pair struct{ name, value string }
+	pairs := make([]pair, 0, 1+strings.Count(raw, "&"))
+	for part := range strings.SplitSeq(raw, "&") {
 		if part == "" {
 			continue
 		}
 		k, v, _ := strings.Cut(part, "=")
-		k, v = unescape(k), unescape(v)
+		k = unescape(k)
 		if presigned && k == "X-Amz-Signature" {
 			continue
 		}
-		pairs = append(pairs, escape(k, true)+"="+escape(v, true))
+		pairs = append(pairs, pair{escape(k, true), escape(unescape(v), true)})
 	}
-	sort.Slice(pairs, func(i, j int) bool {
-		// By name and then value: "=" orders after characters of names.
-		ki, vi, _ := strings.Cut(pairs[i], "=")
-		kj, vj, _ := strings.Cut(pairs[j], "=")
-		if ki != kj {
-			return ki < kj
-		}
-		return vi < vj
+	slices.SortFunc(pairs, func(a, b pair) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.value, b.value))
 	})
-	return strings.Join(pairs, "&")
+	var b strings.Builder
+	for i, x := range pairs {
+		if i > 0 {
+			b.WriteByte('&')
+		}
+		b.WriteString(x.name)
+		b.WriteByte('=')
+		b.WriteString(x.value)
+	}
+	return b.String()
 }
 
 func unescape(s string) string {
+	if !strings.ContainsAny(s, "%+") {
+		return s
+	}
 	out, err := url.QueryUnescape(s)
 	if err != nil {
 		return s

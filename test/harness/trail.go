@@ -51,7 +51,7 @@ func StartTrail(t testing.TB, srv *Server, name string, multiRegion bool, select
 	check(c.S3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name}))
 	check(c.S3.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: &name, Policy: aws.String(TrailPolicy(name, srv.Account))}))
 	check(c.CloudTrail.CreateTrail(ctx, &cloudtrail.CreateTrailInput{Name: &name, S3BucketName: &name,
-		IsMultiRegionTrail: &multiRegion, IncludeGlobalServiceEvents: aws.Bool(true)}))
+		IsMultiRegionTrail: &multiRegion, IncludeGlobalServiceEvents: aws.Bool(true), EnableLogFileValidation: aws.Bool(true)}))
 	check(c.CloudTrail.PutEventSelectors(ctx, &cloudtrail.PutEventSelectorsInput{TrailName: &name, AdvancedEventSelectors: selectors}))
 	check(c.CloudTrail.StartLogging(ctx, &cloudtrail.StartLoggingInput{Name: &name}))
 }
