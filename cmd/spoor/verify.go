@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -186,13 +187,12 @@ func (v verifyCmd) overS3(ctx context.Context) (*verify.Report, error) {
 	return verify.Run(ctx, cfg)
 }
 
-func httpClient() *http.Client {
-	ca := os.Getenv("SPOOR_CA_FILE")
-	tr := http.DefaultTransport.(*http.Transport).Clone()
-	if pool := trusted(ca); pool != nil {
-		tr.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	}
-	return &http.Client{Transport: tr}
+func httpClient() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithTransportOptions(func(tr *http.Transport) {
+		if pool := trusted(os.Getenv("SPOOR_CA_FILE")); pool != nil {
+			tr.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+		}
+	})
 }
 
 // digestRegions are the regions that a multi-region trail has digests of.

@@ -33,9 +33,16 @@ var forwardedHeaders = []string{"Cache-Control", "Content-Disposition", "Content
 var hiddenHeaders = map[string]bool{"Connection": true, "Keep-Alive": true, "Proxy-Authenticate": true, "Te": true, "Trailer": true,
 	"Transfer-Encoding": true, "Upgrade": true, "Server": true, "Date": true, "X-Amz-Request-Id": true, "X-Amz-Id-2": true}
 
+// copyAnswerHeaders hands on the storage's headers. S3 writes those of its own
+// in lower case, and clients show user metadata as it is spelt on the wire
+// (botocore does, and the AWS CLI's validate-logs reads it so).
 func copyAnswerHeaders(dst, src http.Header) {
 	for k, v := range src {
-		if !hiddenHeaders[k] {
+		switch {
+		case hiddenHeaders[k]:
+		case strings.HasPrefix(k, "X-Amz-"):
+			dst[strings.ToLower(k)] = v
+		default:
 			dst[k] = v
 		}
 	}
