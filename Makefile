@@ -10,7 +10,7 @@ RACE    := ./internal/journal/... ./internal/call/... ./internal/kv/... ./intern
            ./internal/trail/... ./internal/history/... ./internal/cql/... ./internal/keyspaces/...
 FUZZTIME ?= 10s
 
-.PHONY: build run test race lint vuln bench fuzz crash tour clients clean
+.PHONY: build run test race lint vuln bench fuzz crash tour clients operations clean
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/spoor
@@ -21,6 +21,10 @@ run: build
 # The whole suite that needs only Go and a C compiler.
 test:
 	$(GO) test ./...
+
+# The table of operations, from the code.
+operations:
+	$(GO) test ./internal/server/ -run '^TestOperations$$' -update
 
 race:
 	$(GO) test -race -short $(RACE)

@@ -166,6 +166,13 @@ type Operation struct {
 	Permissions func(c *Call, in any) ([]Permission, error)
 	// Handle does the work; out is the SDK's typed output.
 	Handle func(ctx context.Context, c *Call, in any) (out any, err error)
+	// Partial says what of AWS's behaviour the operation lacks; "" for none. It
+	// goes into docs/OPERATIONS.md.
+	Partial string
+	// Path is the operation's path in the REST protocol, QueryMembers the input
+	// members that its query string carries.
+	Path         string
+	QueryMembers []string
 	// Refused, when set, is the error of an operation that AWS has and this
 	// server does not; Handle is not called then.
 	Refused func() error
@@ -206,6 +213,18 @@ func Omit(members ...string) func(*Operation) {
 	return func(o *Operation) { o.Omit = append(o.Omit, members...) }
 }
 
+// Partial says what of AWS's behaviour an operation lacks, for
+// docs/OPERATIONS.md.
+func Partial(missing string) func(*Operation) {
+	return func(o *Operation) { o.Partial = missing }
+}
+
+// At sets an operation's path in the REST protocol and the input members
+// that its query string carries.
+func At(path string, queryMembers ...string) func(*Operation) {
+	return func(o *Operation) { o.Path, o.QueryMembers = path, queryMembers }
+}
+
 // External marks an operation with an effect outside the store.
 func External(o *Operation) { o.External = true }
 
@@ -227,6 +246,8 @@ const (
 	JSON10 Protocol = iota
 	JSON11
 	Query
+	// RESTJSON finds the operation by its path; every operation is a POST.
+	RESTJSON
 )
 
 // Service is an AWS service as the HTTP listener sees it.

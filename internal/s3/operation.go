@@ -47,9 +47,9 @@ type target struct {
 var bucketSubresources = []string{"policyStatus", "policy", "acl", "versioning", "location", "lifecycle", "cors", "encryption",
 	"tagging", "website", "replication", "requestPayment", "accelerate", "logging", "notification", "object-lock",
 	"ownershipControls", "publicAccessBlock", "uploads", "versions", "delete", "inventory", "analytics", "metrics",
-	"intelligent-tiering", "abac", "metadataTable", "metadataConfiguration"}
+	"intelligent-tiering", "abac", "metadataTable", "metadataConfiguration", "metadataInventoryTable", "metadataJournalTable", "session"}
 
-var objectSubresources = []string{"acl", "tagging", "retention", "legal-hold", "attributes", "torrent", "restore", "select", "uploads", "uploadId", "renameObject"}
+var objectSubresources = []string{"acl", "tagging", "retention", "legal-hold", "attributes", "torrent", "restore", "select", "uploads", "uploadId", "renameObject", "encryption"}
 
 // operations is S3's table, by "METHOD level subresource".
 var operations = makeOperations()

@@ -16,11 +16,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 )
 
 // services are the models to keep, by botocore's directory name.
-var services = []string{"athena", "cloudtrail", "glue", "iam", "keyspaces", "sts"}
+var services = []string{"athena", "cloudtrail", "cloudtrail-data", "glue", "iam", "keyspaces", "sts"}
+
+// named are models of which the operations' names are kept only.
+var named = []string{"s3"}
 
 type source struct {
 	Operations map[string]struct {
@@ -65,15 +69,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: generate BOTOCORE_DATA_DIR")
 		os.Exit(2)
 	}
-	for _, s := range services {
-		if err := reduce(os.Args[1], s); err != nil {
+	for _, s := range slices.Concat(services, named) {
+		if err := reduce(os.Args[1], s, slices.Contains(services, s)); err != nil {
 			fmt.Fprintf(os.Stderr, "generate: %s: %v\n", s, err)
 			os.Exit(1)
 		}
 	}
 }
 
-func reduce(dir, service string) error {
+func reduce(dir, service string, shapes bool) error {
 	files, err := filepath.Glob(filepath.Join(dir, service, "*", "service-2.json*"))
 	if err != nil || len(files) == 0 {
 		return errors.Join(err, errors.New("no model found"))
@@ -90,7 +94,7 @@ func reduce(dir, service string) error {
 	out := reduced{Operations: map[string]string{}, Shapes: map[string]shape{}}
 	for name, op := range src.Operations {
 		out.Operations[name] = ""
-		if op.Input != nil {
+		if op.Input != nil && shapes {
 			out.Operations[name] = op.Input.Shape
 			if err := keep(&src, &out, op.Input.Shape); err != nil {
 				return err

@@ -1,0 +1,59 @@
+package s3
+
+import "spoor/internal/call"
+
+// apiNames are the API's names of operations whose event in CloudTrail, and so
+// whose name here, differs, or that several API operations share.
+var apiNames = map[string][]string{
+	"GetBucketLifecycle":                       {"GetBucketLifecycle", "GetBucketLifecycleConfiguration"},
+	"PutBucketLifecycle":                       {"PutBucketLifecycle", "PutBucketLifecycleConfiguration"},
+	"GetBucketNotification":                    {"GetBucketNotification", "GetBucketNotificationConfiguration"},
+	"PutBucketNotification":                    {"PutBucketNotification", "PutBucketNotificationConfiguration"},
+	"GetBucketPublicAccessBlock":               {"GetPublicAccessBlock"},
+	"PutBucketPublicAccessBlock":               {"PutPublicAccessBlock"},
+	"DeleteBucketPublicAccessBlock":            {"DeletePublicAccessBlock"},
+	"GetBucketInventoryConfiguration":          {"GetBucketInventoryConfiguration", "ListBucketInventoryConfigurations"},
+	"GetBucketAnalyticsConfiguration":          {"GetBucketAnalyticsConfiguration", "ListBucketAnalyticsConfigurations"},
+	"GetBucketMetricsConfiguration":            {"GetBucketMetricsConfiguration", "ListBucketMetricsConfigurations"},
+	"GetBucketIntelligentTieringConfiguration": {"GetBucketIntelligentTieringConfiguration", "ListBucketIntelligentTieringConfigurations"},
+	"ListObjects":                              {"ListObjects", "ListObjectsV2"},
+}
+
+const (
+	neverConfigured = "a bucket never has such a configuration: the operation that puts one is refused"
+	ownerEnforced   = "buckets are BucketOwnerEnforced: no other ownership and no grants"
+)
+
+// partial is what operations lack of S3's behaviour.
+var partial = map[string]string{
+	"GetBucketLifecycle": neverConfigured, "GetBucketCors": neverConfigured, "GetBucketEncryption": neverConfigured, "GetBucketWebsite": neverConfigured,
+	"GetBucketReplication": neverConfigured, "GetObjectLockConfiguration": neverConfigured, "GetBucketLogging": neverConfigured,
+	"GetBucketNotification": neverConfigured, "GetBucketVersioning": neverConfigured, "GetBucketAccelerateConfiguration": neverConfigured,
+	"GetBucketRequestPayment": neverConfigured,
+	"GetBucketAcl":            ownerEnforced, "PutBucketAcl": ownerEnforced, "GetObjectAcl": ownerEnforced, "PutObjectAcl": ownerEnforced,
+	"GetBucketOwnershipControls": ownerEnforced, "PutBucketOwnershipControls": ownerEnforced,
+}
+
+// Coverage says how far each operation of S3 is offered, by the API's names.
+// A request of one that
+// it leaves out is answered MethodNotAllowed.
+func Coverage() map[string]call.Coverage {
+	out := map[string]call.Coverage{}
+	for _, o := range operations {
+		c := call.Coverage{State: call.Full, Note: partial[o.name]}
+		switch {
+		case o.refused:
+			c = call.Coverage{State: call.Refusal, Note: "NotImplemented"}
+		case c.Note != "":
+			c.State = call.Part
+		}
+		names := apiNames[o.name]
+		if names == nil {
+			names = []string{o.name}
+		}
+		for _, n := range names {
+			out[n] = c
+		}
+	}
+	return out
+}
