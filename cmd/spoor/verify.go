@@ -33,6 +33,7 @@ type verifyCmd struct {
 	Dir        string    `help:"Verify a copy of the bucket on disk." type:"path" xor:"source"`
 	Prefix     string    `help:"The trail's key prefix, for --dir and --bucket."`
 	PublicKeys string    `help:"JSON file of aws cloudtrail list-public-keys; for --dir." type:"existingfile" placeholder:"FILE"`
+	OtherTrail []string  `help:"ARN of another trail that delivers to the bucket with log file validation off; for --dir and deleted trails." placeholder:"ARN"`
 	StartTime  time.Time `help:"Leave out digests that end before (RFC 3339)." optional:""`
 	EndTime    time.Time `help:"Leave out digests that end after (RFC 3339)." optional:""`
 	Output     string    `help:"text or json." enum:"text,json" default:"text"`
@@ -138,7 +139,8 @@ func (v verifyCmd) dir(ctx context.Context) (*verify.Report, error) {
 		return nil, err
 	}
 	region := regionOf(v.TrailARN)
-	return verify.Run(ctx, verify.Config{Source: src, TrailARN: v.TrailARN, Prefix: v.Prefix, Keys: map[string][]verify.PublicKey{region: keys}, Start: v.StartTime, End: v.EndTime})
+	return verify.Run(ctx, verify.Config{Source: src, TrailARN: v.TrailARN, Prefix: v.Prefix, OtherTrails: v.OtherTrail,
+		Keys: map[string][]verify.PublicKey{region: keys}, Start: v.StartTime, End: v.EndTime})
 }
 
 func regionOf(arn string) string {
@@ -184,7 +186,25 @@ func (v verifyCmd) overS3(ctx context.Context) (*verify.Report, error) {
 			return nil, err
 		}
 	}
+	if cfg.OtherTrails, err = otherTrails(ctx, ct, v); err != nil {
+		return nil, err
+	}
 	return verify.Run(ctx, cfg)
+}
+
+// otherTrails are those that deliver to the bucket without digests.
+func otherTrails(ctx context.Context, ct *cloudtrail.Client, v verifyCmd) ([]string, error) {
+	list, err := ct.DescribeTrails(ctx, &cloudtrail.DescribeTrailsInput{})
+	if err != nil {
+		return nil, fmt.Errorf("listing the trails: %w", err)
+	}
+	out := v.OtherTrail
+	for _, t := range list.TrailList {
+		if aws.ToString(t.S3BucketName) == v.Bucket && !aws.ToBool(t.LogFileValidationEnabled) {
+			out = append(out, aws.ToString(t.TrailARN))
+		}
+	}
+	return out, nil
 }
 
 func httpClient() *awshttp.BuildableClient {

@@ -96,6 +96,9 @@ type Range struct {
 	// Skipped, when not 0, says that the records [Skipped, First) were made
 	// while the trail did not log; no file has them.
 	Skipped uint64 `json:"notLoggedFrom,omitempty"`
+	// Stored is the SHA-256 of the object as it is stored, compressed. AWS's
+	// hash is of the content, which a changed gzip header leaves as it was.
+	Stored string `json:"storedHashValue,omitempty"`
 }
 
 // Begin is the first sequence number that the file accounts for.

@@ -16,10 +16,11 @@ type Delivered struct {
 	// Digest is the newest delivered digest, nil before the first.
 	Digest     *digest.Link
 	DigestTime time.Time
+	DigestLast uint64 // the last record that Digest accounts for
 	// Files are the log files delivered since the last digest was made, Waiting
-	// those planned and not known to be delivered.
+	// the names of files that are planned and not known to be delivered.
 	Files   []DeliveredFile
-	Waiting int
+	Waiting []string
 	// Covered is the last number of the account and region that is in a planned
 	// file, Cursor the journal's number up to where that goes.
 	Covered, Cursor uint64
@@ -30,8 +31,8 @@ type Delivered struct {
 
 // DeliveredFile is a log file that no digest lists yet.
 type DeliveredFile struct {
-	Bucket, Key, Hash string
-	First, Last       uint64
+	Bucket, Key, Hash, Stored string
+	First, Last               uint64
 }
 
 // Read returns a trail from a store that no server has open, or nil.
@@ -46,6 +47,20 @@ func Read(store *kv.Store, arn string) (*State, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// ReadAll returns all trails from a store that no server has open.
+func ReadAll(store *kv.Store) ([]*State, error) {
+	var out []*State
+	err := store.Scan(trailPrefix(), func(_, v []byte) (bool, error) {
+		t := &State{}
+		if err := decodeRow(v, t, &t.Version); err != nil {
+			return false, err
+		}
+		out = append(out, t)
+		return true, nil
+	})
+	return out, err
 }
 
 // ReadPublicKeys returns a region's public keys from a store, the oldest first.
@@ -74,7 +89,7 @@ func ReadDelivered(store *kv.Store, arn string) ([]Delivered, error) {
 		if err := decodeRow(v, &s, &s.Version); err != nil {
 			return false, err
 		}
-		out = append(out, Delivered{Region: region, Digest: s.DeliveredDigest, DigestTime: s.LatestDigestDelivery, Covered: s.Covered, Cursor: s.Cursor,
+		out = append(out, Delivered{Region: region, Digest: s.DeliveredDigest, DigestTime: s.LatestDigestDelivery, DigestLast: s.DeliveredLast, Covered: s.Covered, Cursor: s.Cursor,
 			Following: run.Settings.Logging && (region == home || run.Settings.MultiRegion) && !s.Rebase})
 		return true, nil
 	})
@@ -95,7 +110,7 @@ func (d *Delivered) readFiles(store *kv.Store, arn string) error {
 		if err := decodeRow(v, &p, &p.Version); err != nil {
 			return false, err
 		}
-		d.Files = append(d.Files, DeliveredFile{Bucket: p.Bucket, Key: p.Key, Hash: p.Hash, First: p.First, Last: p.Last})
+		d.Files = append(d.Files, DeliveredFile{Bucket: p.Bucket, Key: p.Key, Hash: p.Hash, Stored: p.Stored, First: p.First, Last: p.Last})
 		return true, nil
 	})
 	if err != nil {
@@ -109,7 +124,7 @@ func (d *Delivered) readFiles(store *kv.Store, arn string) error {
 		if len(body) == 0 || strings.TrimSpace(p.Key) == "" {
 			return false, fmt.Errorf("a planned file is damaged")
 		}
-		d.Waiting++
+		d.Waiting = append(d.Waiting, p.Key)
 		return true, nil
 	})
 }

@@ -13,8 +13,14 @@ import (
 	"spoor/internal/kv"
 )
 
-// keyLifetime is how long a key signs. Its public half is kept for ever.
-const keyLifetime = 365 * 24 * time.Hour
+const (
+	// keyLifetime is how long a key signs. Its public half is kept for ever.
+	keyLifetime = 365 * 24 * time.Hour
+	// keyLead is how long before its first signature a key begins to be valid.
+	// Two trails may ask for a region's first key at once, and the one that
+	// made it need not be the one whose digest ends first.
+	keyLead = time.Hour
+)
 
 // PublicKey is the public half of a region's signing key.
 type PublicKey struct {
@@ -77,7 +83,7 @@ func (k *keyring) create(region string, at time.Time) (signingKey, error) {
 		return signingKey{}, fmt.Errorf("making a digest key: %w", err)
 	}
 	der := digest.EncodePublicKey(&private.PublicKey)
-	start := at.UTC().Truncate(time.Second)
+	start := at.UTC().Truncate(time.Second).Add(-keyLead)
 	p := PublicKey{Version: formatVersion, Fingerprint: digest.Fingerprint(der), Value: der, Start: start, End: start.Add(keyLifetime)}
 	b := k.cfg.Store.NewBatch()
 	b.Set(publicKeyKey(region, p.Fingerprint), mustJSON(p))

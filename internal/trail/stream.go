@@ -31,6 +31,7 @@ type streamState struct {
 	LatestDelivery       time.Time    `json:"latestDelivery,omitzero"`
 	LatestDigestDelivery time.Time    `json:"latestDigestDelivery,omitzero"`
 	DeliveredDigest      *digest.Link `json:"deliveredDigest,omitempty"`
+	DeliveredLast        uint64       `json:"deliveredLast,omitempty"` // the last record that it accounts for
 }
 
 // chain is the state of a stream's digests.
@@ -78,7 +79,8 @@ type plan struct {
 	Final     bool      `json:"final,omitempty"`
 	Bucket    string    `json:"bucket"`
 	Key       string    `json:"key"`
-	Hash      string    `json:"hash"` // of the uncompressed bytes
+	Hash      string    `json:"hash"`             // of the uncompressed bytes
+	Stored    string    `json:"stored,omitempty"` // hash of the compressed bytes, of a log file
 	Signature string    `json:"signature,omitempty"`
 	First     uint64    `json:"first,omitempty"`
 	Last      uint64    `json:"last,omitempty"`
@@ -194,14 +196,19 @@ func (s *stream) cut(b *kv.Batch, pos uint64) error {
 
 // enqueue writes a planned file with its compressed bytes.
 func (s *stream) enqueue(b *kv.Batch, p *plan, plain []byte) error {
-	header := mustJSON(p)
-	var row bytes.Buffer
-	row.Grow(len(header) + len(plain)/4)
-	row.Write(binary.AppendUvarint(nil, uint64(len(header))))
-	row.Write(header)
-	if err := compress(&row, plain); err != nil {
+	var body, row bytes.Buffer
+	body.Grow(len(plain) / 4)
+	if err := compress(&body, plain); err != nil {
 		return err
 	}
+	if !p.Digest {
+		p.Stored = digest.Hash(body.Bytes())
+	}
+	header := mustJSON(p)
+	row.Grow(binary.MaxVarintLen64 + len(header) + body.Len())
+	row.Write(binary.AppendUvarint(nil, uint64(len(header))))
+	row.Write(header)
+	row.Write(body.Bytes())
 	b.Set(fileKey(s.f.arn, s.region, s.NextFile), row.Bytes())
 	s.NextFile++
 	if p.Listed {

@@ -109,6 +109,7 @@ func (s *stream) confirm(key []byte, p *plan, at time.Time) error {
 		if p.Digest {
 			s.LatestDigestDelivery = at
 			s.DeliveredDigest = &digest.Link{Bucket: p.Bucket, Object: p.Key, Hash: p.Hash, Signature: p.Signature}
+			s.DeliveredLast = p.Last
 		} else {
 			s.LatestDelivery = at
 			if p.Listed && s.Chain.Open {
@@ -185,7 +186,7 @@ func (s *stream) makeDigest(now time.Time) error {
 		return err
 	}
 	p := plan{Version: formatVersion, Digest: true, Final: d.Extension.Final, Bucket: d.Bucket, Key: d.Object, Hash: digest.Hash(plain),
-		Signature: signature, Planned: now.UTC()}
+		Signature: signature, First: d.Extension.First, Last: d.Extension.Last, Planned: now.UTC()}
 	b := s.f.m.cfg.Store.NewBatch()
 	if err := s.enqueue(b, &p, plain); err != nil {
 		return errors.Join(err, b.Close())
@@ -222,7 +223,7 @@ func (s *stream) buildDigest(end time.Time, fingerprint string) (*digest.Digest,
 		}
 		d.LogFiles = append(d.LogFiles, digest.LogFile{Bucket: p.Bucket, Object: p.Key, Hash: p.Hash, HashAlgorithm: digest.HashAlgorithm,
 			NewestEventTime: &p.Newest, OldestEventTime: &p.Oldest,
-			Records: &digest.Range{First: p.First, Last: p.Last, Count: p.Count, Skipped: p.Skipped}})
+			Records: &digest.Range{First: p.First, Last: p.Last, Count: p.Count, Skipped: p.Skipped, Stored: p.Stored}})
 		return true, nil
 	})
 	if err != nil {

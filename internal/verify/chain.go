@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"sort"
 	"strings"
@@ -54,6 +57,9 @@ func (v *verifier) elsewhere(ctx context.Context, r *region, nodes []*node) ([]*
 	}
 	for i := 0; i < len(nodes) && len(nodes) < maxListed; i++ {
 		l := linkOf(nodes[i].d)
+		if !nodes[i].sound {
+			continue // it lies where another one belongs; so may its link
+		}
 		if l == nil || have[l.Bucket+"/"+l.Object] || l.Bucket == v.cfg.Bucket && strings.HasPrefix(l.Object, r.place.DigestPrefix()) {
 			continue
 		}
@@ -77,7 +83,7 @@ func (v *verifier) elsewhere(ctx context.Context, r *region, nodes []*node) ([]*
 func (v *verifier) readDigest(ctx context.Context, r *region, bucket, key string) (*node, error) {
 	plain, meta, err := v.get(ctx, bucket, key, digest.MaxBytes)
 	bad := func(kind Kind, format string, args ...any) {
-		v.find(Finding{Kind: kind, Region: r.Region, Bucket: bucket, Key: key, Detail: fmt.Sprintf(format, args...)})
+		v.findDigest(r, Finding{Kind: kind, Region: r.Region, Bucket: bucket, Key: key, Detail: fmt.Sprintf(format, args...)})
 	}
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -94,7 +100,7 @@ func (v *verifier) readDigest(ctx context.Context, r *region, bucket, key string
 		bad(DigestInvalid, "%v", err)
 		return nil, nil
 	}
-	n := &node{key: key, hash: digest.Hash(plain), sig: meta[digest.MetaSignature], d: d, sound: true}
+	n := &node{key: key, hash: digest.Hash(plain), sig: meta[digest.MetaSignature], meta: meta != nil, d: d, sound: true}
 	if d.Bucket != bucket || d.Object != key {
 		bad(DigestMoved, "the digest says that it is %s/%s", d.Bucket, d.Object)
 		n.sound = false
@@ -121,8 +127,7 @@ func (v *verifier) chain(r *region, nodes []*node) {
 			continue
 		}
 		r.Digests++
-		v.link(r, prev, n)
-		v.coverage(r, prev, n)
+		v.coverage(r, prev, n, v.link(r, prev, n))
 		prev = n
 	}
 	if prev == nil {
@@ -136,7 +141,14 @@ func (v *verifier) chain(r *region, nodes []*node) {
 func (v *verifier) signature(r *region, n, next *node) {
 	bad := func(format string, args ...any) {
 		n.sound = false
-		v.find(Finding{Kind: DigestSignature, Region: r.Region, Bucket: n.d.Bucket, Key: n.key, Detail: fmt.Sprintf(format, args...)})
+		v.findDigest(r, Finding{Kind: DigestSignature, Region: r.Region, Bucket: n.d.Bucket, Key: n.key, Detail: fmt.Sprintf(format, args...)})
+	}
+	if n.meta && n.sig == "" {
+		defer func() {
+			if n.sound { // the next digest names the signature, or the anchor
+				v.find(Finding{Kind: DigestMetadata, Region: r.Region, Bucket: n.d.Bucket, Key: n.key, Detail: "the digest's signature is not in its metadata"})
+			}
+		}()
 	}
 	k, ok := r.keys[n.d.PublicKeyFingerprint]
 	if !ok {
@@ -183,73 +195,101 @@ func linkOf(d *digest.Digest) *digest.Link {
 }
 
 // link checks that n follows prev, the sound digest before it in the bucket.
-func (v *verifier) link(r *region, prev, n *node) {
-	bad := func(kind Kind, key, format string, args ...any) {
-		f := Finding{Kind: kind, Region: r.Region, Bucket: n.d.Bucket, Key: key, Detail: fmt.Sprintf(format, args...)}
-		if x := n.d.Extension; kind == DigestMissing && x != nil && prev != nil && prev.d.Extension != nil && x.First > prev.d.Extension.Last+1 {
-			f.FirstSeq, f.LastSeq = prev.d.Extension.Last+1, x.First-1
-		}
-		v.find(f)
+// It returns whether it has reported that digests between them are missing.
+func (v *verifier) link(r *region, prev, n *node) (missing bool) {
+	chain := func(key, format string, args ...any) {
+		v.find(Finding{Kind: DigestChain, Region: r.Region, Bucket: n.d.Bucket, Key: key, Detail: fmt.Sprintf(format, args...)})
 	}
 	l := linkOf(n.d)
-	if prev == nil {
-		if l != nil && v.cfg.Start.IsZero() {
-			bad(DigestMissing, l.Object, "the digest before %s is not there or not sound", n.key)
+	switch {
+	case prev == nil && !v.cfg.Start.IsZero():
+		return false // what comes before is not looked at
+	case l == nil && prev == nil:
+		return false
+	case l == nil:
+		if n.d.Extension != nil { // AWS's digests have no link over a stop
+			chain(n.key, "the digest begins a trail, but %s comes before it", prev.key)
 		}
+		return false
+	case prev == nil:
+		v.missing(r, nil, n, l, "before "+n.key)
+		return true
+	case l.Object != prev.key:
+		v.missing(r, prev, n, l, "between "+prev.key+" and "+n.key)
+		return true
+	case l.Hash != prev.hash:
+		chain(prev.key, "the digest's content is not what the next digest, %s, was made after", n.key)
+	case prev.sig != "" && l.Signature != prev.sig:
+		chain(prev.key, "the digest's signature is not the one that the next digest, %s, names", n.key)
+	}
+	if n.d.Previous() != nil && n.d.StartTime != prev.d.EndTime {
+		chain(n.key, "the digest begins at %s and the one before ends at %s", n.d.StartTime, prev.d.EndTime)
+	}
+	return false
+}
+
+// missing reports the digests that should lie between prev, which may be nil,
+// and n: by the name that n has of the last of them, by how many they are and
+// by the records that they account for. If that one was found to be unsound,
+// the finding of it is told the records instead.
+func (v *verifier) missing(r *region, prev, n *node, l *digest.Link, where string) {
+	f := Finding{Kind: DigestMissing, Region: r.Region, Bucket: l.Bucket, Key: l.Object, Detail: "the digest " + where + " is not there or not sound"}
+	if x := n.d.Extension; x != nil {
+		var number, last uint64
+		if prev != nil && prev.d.Extension != nil {
+			number, last = prev.d.Extension.Number, prev.d.Extension.Last
+		}
+		if count := int64(x.Number) - int64(number) - 1; count > 1 {
+			f.Detail = fmt.Sprintf("the %d digests, numbers %d to %d, %s are not there or not sound; this is the last of them", count, number+1, x.Number-1, where)
+		}
+		if x.First > last+1 {
+			f.FirstSeq, f.LastSeq = last+1, x.First-1
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if i, ok := r.unsound[l.Object]; ok {
+		known := &v.report.Findings[i]
+		known.FirstSeq, known.LastSeq = f.FirstSeq, f.LastSeq
 		return
 	}
-	switch {
-	case l == nil:
-		if x := n.d.Extension; x != nil {
-			bad(DigestChain, n.key, "the digest begins a trail, but %s comes before it", prev.key)
-		}
-		return // AWS's digests have no link over a stop
-	case l.Object != prev.key:
-		bad(DigestMissing, l.Object, "the digest between %s and %s is not there or not sound", prev.key, n.key)
-	case l.Hash != prev.hash:
-		bad(DigestChain, prev.key, "the digest's content is not what the next digest, %s, was made after", n.key)
-	case prev.sig != "" && l.Signature != prev.sig:
-		bad(DigestChain, prev.key, "the digest's signature is not the one that the next digest, %s, names", n.key)
-	}
-	if n.d.Previous() != nil && n.d.StartTime != prev.d.EndTime && l.Object == prev.key {
-		bad(DigestChain, n.key, "the digest begins at %s and the one before ends at %s", n.d.StartTime, prev.d.EndTime)
-	}
+	v.report.Findings = append(v.report.Findings, f)
 }
 
 // coverage checks the numbers: of digests, and of the records that the log
-// files account for.
-func (v *verifier) coverage(r *region, prev, n *node) {
+// files account for. missing says that digests are known to be missing before n.
+func (v *verifier) coverage(r *region, prev, n *node, missing bool) {
 	x := n.d.Extension
 	if x == nil {
+		if prev != nil && prev.d.Extension != nil {
+			v.find(Finding{Kind: DigestChain, Region: r.Region, Bucket: n.d.Bucket, Key: n.key, Detail: "the digest has no numbers, the one before it has"})
+		}
 		return
 	}
 	if r.FirstSeq == 0 {
 		r.FirstSeq = x.First
 	}
 	r.LastSeq = max(r.LastSeq, x.Last)
-	gap := func(from, to uint64, format string, args ...any) {
-		v.find(Finding{Kind: RecordGap, Region: r.Region, Bucket: n.d.Bucket, Key: n.key, FirstSeq: from, LastSeq: to, Detail: fmt.Sprintf(format, args...)})
+	found := func(kind Kind, from, to uint64, format string, args ...any) {
+		if from > to {
+			from, to = 0, 0
+		}
+		v.find(Finding{Kind: kind, Region: r.Region, Bucket: n.d.Bucket, Key: n.key, FirstSeq: from, LastSeq: to, Detail: fmt.Sprintf(format, args...)})
 	}
 	switch {
-	case prev == nil && v.cfg.Start.IsZero():
-		if x.Number != 1 {
-			v.find(Finding{Kind: DigestMissing, Region: r.Region, Bucket: n.d.Bucket, Key: n.key, LastSeq: x.First - 1, FirstSeq: min(1, x.First-1),
-				Detail: fmt.Sprintf("the oldest digest is number %d: the %d before it are not there or not sound", x.Number, x.Number-1)})
+	case missing:
+	case prev == nil:
+		if x.Number != 1 && v.cfg.Start.IsZero() {
+			found(DigestChain, 1, x.First-1, "the digest begins a trail and has number %d: the %d before it are not there", x.Number, x.Number-1)
 		}
-	case prev != nil && prev.d.Extension != nil:
+	case prev.d.Extension != nil:
 		p := prev.d.Extension
-		if x.Number != p.Number+1 && x.Number > p.Number+2 {
-			v.find(Finding{Kind: DigestMissing, Region: r.Region, Bucket: n.d.Bucket, Key: n.key,
-				Detail: fmt.Sprintf("digest %d follows number %d: %d are not there or not sound", x.Number, p.Number, x.Number-p.Number-1)})
-		}
-		if x.Number <= p.Number {
-			v.find(Finding{Kind: DigestChain, Region: r.Region, Bucket: n.d.Bucket, Key: n.key,
-				Detail: fmt.Sprintf("digest %d follows number %d", x.Number, p.Number)})
-		}
-		// A starting digest may begin later: what was delivered while log file
-		// validation was off is in no digest.
-		if x.Number == p.Number+1 && x.First != p.Last+1 && (n.d.Previous() != nil || x.First < p.Last+1) {
-			gap(p.Last+1, x.First-1, "the digest covers from %d, the one before to %d", x.First, p.Last)
+		if x.Number != p.Number+1 {
+			found(DigestChain, p.Last+1, x.First-1, "digest %d follows number %d", x.Number, p.Number)
+		} else if x.First != p.Last+1 && (n.d.Previous() != nil || x.First < p.Last+1) {
+			// A starting digest may begin later: what was delivered while log
+			// file validation was off is in no digest.
+			found(RecordGap, p.Last+1, x.First-1, "the digest covers from %d, the one before to %d", x.First, p.Last)
 		}
 	}
 	at := x.First
@@ -259,33 +299,45 @@ func (v *verifier) coverage(r *region, prev, n *node) {
 			continue
 		}
 		if b := f.Begin(); b != at {
-			gap(at, b-1, "log file %s continues at %d, not at %d: what lies between was given up or never delivered", n.d.LogFiles[i].Object, b, at)
+			found(RecordGap, at, b-1, "log file %s continues at %d, not at %d: what lies between was given up or never delivered", n.d.LogFiles[i].Object, b, at)
 		}
 		at = f.Last + 1
 	}
 	if at != x.Last+1 {
-		gap(at, x.Last, "the digest covers to %d, its log files to %d", x.Last, at-1)
+		found(RecordGap, at, x.Last, "the digest covers to %d, its log files to %d", x.Last, at-1)
 	}
 }
 
 // get reads an object that must be one gzip member, whole, of at most limit
 // bytes uncompressed.
 func (v *verifier) get(ctx context.Context, bucket, key string, limit int64) ([]byte, map[string]string, error) {
+	plain, _, meta, err := v.read(ctx, bucket, key, limit, false)
+	return plain, meta, err
+}
+
+// read is get that also hashes the object's own bytes when it is asked to.
+func (v *verifier) read(ctx context.Context, bucket, key string, limit int64, hash bool) (plain []byte, stored string, meta map[string]string, err error) {
 	body, meta, err := v.cfg.Source.Get(ctx, bucket, key)
 	if err != nil {
-		return nil, nil, err
+		return nil, "", nil, err
 	}
-	plain, err := gunzip(body, limit)
+	in := &source{r: body}
+	if hash {
+		in.hash = sha256.New()
+	}
+	plain, err = gunzip(in, limit)
 	if cerr := body.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("reading %s: %w", key, cerr)
 	}
-	return plain, meta, err
+	if hash {
+		stored = hex.EncodeToString(in.hash.Sum(nil))
+	}
+	return plain, stored, meta, err
 }
 
 // gunzip reads exactly one member: AWS's validator reads only the first, so
 // what follows it would be seen by a consumer and proven by nobody.
-func gunzip(r io.Reader, limit int64) ([]byte, error) {
-	in := &source{r: r}
+func gunzip(in *source, limit int64) ([]byte, error) {
 	br := bufio.NewReaderSize(in, 64<<10)
 	z, err := gzip.NewReader(br)
 	if err != nil {
@@ -311,12 +363,16 @@ func gunzip(r io.Reader, limit int64) ([]byte, error) {
 // source remembers its reader's own error, to tell a bad file from a read that
 // failed.
 type source struct {
-	r   io.Reader
-	err error
+	r    io.Reader
+	hash hash.Hash // of what was read, or nil
+	err  error
 }
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
+	if s.hash != nil {
+		s.hash.Write(p[:n])
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.err = err
 	}

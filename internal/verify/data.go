@@ -29,6 +29,15 @@ func FromStore(store *kv.Store, arn string) (Config, []Finding, error) {
 	if err != nil {
 		return c, nil, err
 	}
+	others, err := trail.ReadAll(store)
+	if err != nil {
+		return c, nil, fmt.Errorf("reading the trails: %w", err)
+	}
+	for _, o := range others {
+		if o.ARN() != arn {
+			c.OtherTrails = append(c.OtherTrails, o.ARN())
+		}
+	}
 	var findings []Finding
 	for i := range state {
 		s := &state[i]
@@ -44,7 +53,7 @@ func FromStore(store *kv.Store, arn string) (Config, []Finding, error) {
 			prefix, _, _ := strings.Cut(s.Digest.Object, "AWSLogs/")
 			c.Prefix = strings.TrimSuffix(prefix, "/")
 		}
-		a := Anchor{Digest: s.Digest, Time: s.DigestTime}
+		a := Anchor{Digest: s.Digest, Time: s.DigestTime, Last: s.DigestLast, Complete: true, Waiting: s.Waiting}
 		for _, f := range s.Files {
 			a.Files = append(a.Files, AnchorFile(f))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,7 @@ func (v *verifier) each(ctx context.Context, n int, fn func(i int) error) error 
 // logFile is a log file that somebody vouches for.
 type logFile struct {
 	bucket, key, hash string
+	stored            string // hash of the object's bytes, "" when not known
 	first, last       uint64
 	count             int // records; -1 when not known
 	by                string
@@ -59,7 +61,7 @@ func (v *verifier) files(ctx context.Context, r *region, nodes []*node) error {
 			f := &n.d.LogFiles[i]
 			l := logFile{bucket: f.Bucket, key: f.Object, hash: f.Hash, count: -1, by: n.key}
 			if f.Records != nil {
-				l.first, l.last, l.count = f.Records.First, f.Records.Last, f.Records.Count
+				l.first, l.last, l.count, l.stored = f.Records.First, f.Records.Last, f.Records.Count, f.Records.Stored
 			}
 			_, twice := r.listed[f.Object]
 			r.listed[f.Object] = l.last
@@ -81,7 +83,7 @@ func (v *verifier) file(ctx context.Context, r *region, l *logFile) error {
 	bad := func(kind Kind, format string, args ...any) {
 		v.find(Finding{Kind: kind, Region: r.Region, Bucket: l.bucket, Key: l.key, FirstSeq: l.first, LastSeq: l.last, Detail: fmt.Sprintf(format, args...)})
 	}
-	plain, meta, err := v.get(ctx, l.bucket, l.key, maxLogFile)
+	plain, stored, meta, err := v.read(ctx, l.bucket, l.key, maxLogFile, l.stored != "")
 	switch {
 	case errors.Is(err, ErrNotFound):
 		bad(FileMissing, "the log file is not there; %s lists it", l.by)
@@ -96,6 +98,9 @@ func (v *verifier) file(ctx context.Context, r *region, l *logFile) error {
 		bad(FileAltered, "the log file's content is not what was delivered")
 		return nil
 	}
+	if stored != l.stored {
+		bad(FileAltered, "the log file was compressed again or its gzip header changed; its content is what was delivered")
+	}
 	ids, err := eventIDs(plain)
 	if err != nil {
 		bad(FileAltered, "%v", err)
@@ -104,7 +109,9 @@ func (v *verifier) file(ctx context.Context, r *region, l *logFile) error {
 	if l.count >= 0 && len(ids) != l.count {
 		bad(FileAltered, "the log file has %d records, its digest says %d", len(ids), l.count)
 	}
-	if meta != nil && l.last > 0 && (meta[digest.MetaFirstSeq] != strconv.FormatUint(l.first, 10) || meta[digest.MetaLastSeq] != strconv.FormatUint(l.last, 10)) {
+	if t, ok := meta[digest.MetaTrail]; l.last > 0 && ok && t != v.cfg.TrailARN {
+		bad(FileMetadata, "the log file's metadata says that it is of %s", t)
+	} else if meta != nil && l.last > 0 && (!ok || meta[digest.MetaFirstSeq] != strconv.FormatUint(l.first, 10) || meta[digest.MetaLastSeq] != strconv.FormatUint(l.last, 10)) {
 		bad(FileMetadata, "the log file's metadata says records %s to %s, its digest %d to %d", meta[digest.MetaFirstSeq], meta[digest.MetaLastSeq], l.first, l.last)
 	}
 	v.mu.Lock()
@@ -123,7 +130,11 @@ func (v *verifier) tail(ctx context.Context, r *region) error {
 		return nil
 	}
 	bad := func(key, format string, args ...any) {
-		v.find(Finding{Kind: TailTruncated, Region: r.Region, Bucket: v.cfg.Bucket, Key: key, Detail: fmt.Sprintf(format, args...)})
+		f := Finding{Kind: TailTruncated, Region: r.Region, Bucket: v.cfg.Bucket, Key: key, Detail: fmt.Sprintf(format, args...)}
+		if a.Last > r.LastSeq {
+			f.FirstSeq, f.LastSeq = r.LastSeq+1, a.Last
+		}
+		v.find(f)
 	}
 	switch {
 	case a.Digest != nil:
@@ -136,7 +147,11 @@ func (v *verifier) tail(ctx context.Context, r *region) error {
 		case n.key < a.Digest.Object:
 			bad(a.Digest.Object, "the newest delivered digest is not there or not sound; the newest that is, is %s", n.key)
 		case n.key == a.Digest.Object && (n.hash != a.Digest.Hash || n.sig != "" && n.sig != a.Digest.Signature):
-			bad(n.key, "the newest digest is not the one that was delivered")
+			f := Finding{Kind: DigestChain, Region: r.Region, Bucket: v.cfg.Bucket, Key: n.key, Detail: "the newest digest is not the one that was delivered"}
+			if a.Last > r.LastSeq {
+				f.FirstSeq, f.LastSeq = r.LastSeq+1, a.Last
+			}
+			v.find(f)
 		}
 	case !a.Time.IsZero() && v.cfg.End.IsZero():
 		v.tailByTime(r, a.Time, bad)
@@ -144,7 +159,7 @@ func (v *verifier) tail(ctx context.Context, r *region) error {
 	var newer []logFile
 	for _, f := range a.Files {
 		if _, listed := r.listed[f.Key]; !listed {
-			newer = append(newer, logFile{bucket: f.Bucket, key: f.Key, hash: f.Hash, first: f.First, last: f.Last, count: -1, by: "the server"})
+			newer = append(newer, logFile{bucket: f.Bucket, key: f.Key, hash: f.Hash, stored: f.Stored, first: f.First, last: f.Last, count: -1, by: "the server"})
 		}
 	}
 	err := v.each(ctx, len(newer), func(i int) error { return v.file(ctx, r, &newer[i]) })
@@ -189,7 +204,7 @@ func (v *verifier) unlisted(ctx context.Context, r *region) error {
 	if len(rest) == 0 {
 		return nil
 	}
-	others, err := v.listedByOthers(ctx, r)
+	others, err := v.otherTrails(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -235,8 +250,8 @@ const (
 // classify tells an unlisted file's class. Files of a region are delivered in
 // the order of their record numbers, so one with higher numbers than the newest
 // digest covers is newer than it, however late it came.
-func (v *verifier) classify(ctx context.Context, r *region, key string, others map[string]bool, newestMinute time.Time) (class, error) {
-	if others[key] {
+func (v *verifier) classify(ctx context.Context, r *region, key string, others *neighbours, newestMinute time.Time) (class, error) {
+	if others.listed[key] {
 		return isForeign, nil
 	}
 	minute, ok := r.place.ParseLogKey(key)
@@ -253,8 +268,18 @@ func (v *verifier) classify(ctx context.Context, r *region, key string, others m
 	if err := body.Close(); err != nil {
 		return 0, fmt.Errorf("reading %s: %w", key, err)
 	}
+	first, err := strconv.ParseUint(meta[digest.MetaFirstSeq], 10, 64)
+	if err != nil {
+		first = 0
+	}
 	if t := meta[digest.MetaTrail]; t != "" && t != v.cfg.TrailARN {
-		return isForeign, nil
+		return others.class(t, first, v.cfg.OtherTrails), nil
+	}
+	if a, ok := v.cfg.Anchors[r.Region]; ok && a.Complete {
+		if slices.Contains(a.Waiting, key) {
+			return isPending, nil
+		}
+		return isAdded, nil // the server lists what waits for a digest
 	}
 	if !v.cfg.End.IsZero() && r.newest != nil && minute.Add(time.Minute).After(v.cfg.End.Add(-digestMargin)) {
 		return isPending, nil // its digest may lie beyond what is looked at
@@ -263,8 +288,7 @@ func (v *verifier) classify(ctx context.Context, r *region, key string, others m
 		return isPending, nil
 	}
 	if x := r.newest.d.Extension; x != nil && meta != nil {
-		first, err := strconv.ParseUint(meta[digest.MetaFirstSeq], 10, 64)
-		if err == nil && first > x.Last {
+		if first > x.Last {
 			return isPending, nil
 		}
 		return isAdded, nil
@@ -276,9 +300,27 @@ func (v *verifier) classify(ctx context.Context, r *region, key string, others m
 	return isAdded, nil
 }
 
-// listedByOthers are the log files that sound digests of other trails list.
-func (v *verifier) listedByOthers(ctx context.Context, r *region) (map[string]bool, error) {
-	out := map[string]bool{}
+// neighbours are the trails that share the place.
+type neighbours struct {
+	listed map[string]bool   // log files in their sound digests
+	last   map[string]uint64 // by ARN, the last record that their digests account for
+}
+
+// class tells what a file is that names another trail, which does not list it.
+func (n *neighbours) class(arn string, first uint64, known []string) class {
+	last, hasDigests := n.last[arn]
+	switch {
+	case hasDigests && first > last:
+		return isForeign // waits for its digest
+	case !hasDigests && slices.Contains(known, arn):
+		return isForeign // proven by nobody, as that trail wants it
+	}
+	return isAdded
+}
+
+// otherTrails reads the digests of other trails.
+func (v *verifier) otherTrails(ctx context.Context, r *region) (*neighbours, error) {
+	out := &neighbours{map[string]bool{}, map[string]uint64{}}
 	var mu sync.Mutex
 	err := v.each(ctx, len(r.foreign), func(i int) error {
 		plain, meta, err := v.get(ctx, v.cfg.Bucket, r.foreign[i], digest.MaxBytes)
@@ -299,7 +341,10 @@ func (v *verifier) listedByOthers(ctx context.Context, r *region) (map[string]bo
 		mu.Lock()
 		defer mu.Unlock()
 		for j := range d.LogFiles {
-			out[d.LogFiles[j].Object] = true
+			out.listed[d.LogFiles[j].Object] = true
+		}
+		if x := d.Extension; x != nil {
+			out.last[x.TrailARN] = max(out.last[x.TrailARN], x.Last)
 		}
 		return nil
 	})

@@ -15,6 +15,7 @@ const (
 	DigestInvalid   Kind = "digest-invalid"   // not a digest file any more, or another trail's
 	DigestMoved     Kind = "digest-moved"     // a digest that lies elsewhere than it says
 	DigestSignature Kind = "digest-signature" // signature missing or wrong, or key unknown or expired
+	DigestMetadata  Kind = "digest-metadata"  // a digest's signature is not with it
 	DigestChain     Kind = "digest-chain"     // the link between two digests does not hold
 	RecordGap       Kind = "record-gap"       // sequence numbers that no file covers
 	FileMissing     Kind = "file-missing"     // a listed log file is not there

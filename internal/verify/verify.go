@@ -53,14 +53,21 @@ type Anchor struct {
 	// when it was delivered (GetTrailStatus, LatestDigestDeliveryTime).
 	Digest *digest.Link
 	Time   time.Time
+	// Last is the last record that Digest accounts for, 0 when not known.
+	Last uint64
 	// Files are log files delivered after that digest.
 	Files []AnchorFile
+	// Complete says that Files and Waiting are all that was delivered after it:
+	// any other file was added by somebody. Waiting are names of files whose
+	// upload is not known to have been made.
+	Complete bool
+	Waiting  []string
 }
 
 // AnchorFile is a log file that an anchor vouches for.
 type AnchorFile struct {
-	Bucket, Key, Hash string
-	First, Last       uint64
+	Bucket, Key, Hash, Stored string
+	First, Last               uint64
 }
 
 // Config says what to verify.
@@ -75,6 +82,9 @@ type Config struct {
 	Start, End time.Time
 	// Anchors are by region; nil leaves the trail's end unchecked.
 	Anchors map[string]Anchor
+	// OtherTrails are the ARNs of trails that deliver to the bucket without
+	// digests: their log files are nobody's to prove.
+	OtherTrails []string
 	// Parallel is how many log files are read at a time; 0 means 8.
 	Parallel int
 }
@@ -109,6 +119,7 @@ type region struct {
 	logs    []string          // keys of all log files
 	listed  map[string]uint64 // log file → last sequence number
 	newest  *node
+	unsound map[string]int // digest → its finding, by index in the report
 }
 
 type verifyKey struct {
@@ -121,6 +132,7 @@ type node struct {
 	key   string
 	hash  string
 	sig   string // from the metadata, "" when there is none
+	meta  bool   // the source has metadata
 	d     *digest.Digest
 	sound bool // signed, and where it says it is
 }
@@ -178,6 +190,16 @@ func (v *verifier) find(f Finding) {
 	v.report.Findings = append(v.report.Findings, f)
 }
 
+// findDigest is find for a digest that is not sound.
+func (v *verifier) findDigest(r *region, f Finding) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, ok := r.unsound[f.Key]; !ok {
+		r.unsound[f.Key] = len(v.report.Findings)
+	}
+	v.report.Findings = append(v.report.Findings, f)
+}
+
 // discover lists the bucket and sorts its files by region.
 func (v *verifier) discover(ctx context.Context) ([]*region, error) {
 	root := digest.Place{Prefix: v.cfg.Prefix, Account: v.account}
@@ -191,7 +213,7 @@ func (v *verifier) discover(ctx context.Context) ([]*region, error) {
 			return nil, fmt.Errorf("public keys of %s: %w", name, err)
 		}
 		r := &region{RegionReport: &RegionReport{Region: name}, place: digest.Place{Prefix: v.cfg.Prefix, Account: v.account, Region: name},
-			keys: keys, listed: map[string]uint64{}}
+			keys: keys, listed: map[string]uint64{}, unsound: map[string]int{}}
 		regions[name] = r
 		return r, nil
 	}
