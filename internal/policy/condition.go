@@ -29,7 +29,8 @@ func (noContext) Lookup(string) ([]string, bool) { return nil, false }
 
 // condition is one operator on one key. Its operands are alternatives.
 type condition struct {
-	key      string
+	key      string // lower-case
+	name     string // as written
 	op       operator
 	negated  bool
 	ifExists bool
@@ -65,11 +66,12 @@ func (c compiler) conditions(v any) ([]condition, error) {
 			return nil, err
 		}
 		for _, k := range keys {
-			if !strings.Contains(k.name, ":") || strings.ContainsAny(k.name, " \t\r\n") {
+			// The name after the vendor may be a tag's, which may have blanks.
+			if vendor, _, ok := strings.Cut(k.name, ":"); !ok || !alphanumeric(strings.ReplaceAll(vendor, "-", "")) {
 				return nil, malformed(BadConditionKey, "%q", k.name)
 			}
 			cond := proto
-			cond.key = strings.ToLower(k.name)
+			cond.key, cond.name = strings.ToLower(k.name), k.name
 			if cond.operands, err = c.operands(proto.op, k.value); err != nil {
 				return nil, err
 			}
@@ -129,6 +131,9 @@ func (c compiler) operands(op operator, v any) ([]operand, error) {
 func (c *condition) holds(ctx Context) bool {
 	have, ok := ctx.Lookup(c.key)
 	ok = ok && len(have) > 0
+	if c.set != single && ok && len(have) == 1 && have[0] == "" {
+		ok = false // an empty text is an empty set to the set operators
+	}
 	if c.op == null {
 		return c.matches(strconv.FormatBool(!ok), ctx)
 	}

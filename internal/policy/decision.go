@@ -1,5 +1,7 @@
 package policy
 
+import "strings"
+
 // Reason is why a decision came out as it did.
 type Reason uint8
 
@@ -45,6 +47,11 @@ func decide(r Reason, v verdict, trust bool) Decision {
 	return d
 }
 
+// Explicit reports whether a statement denied the request.
+func (d Decision) Explicit() bool {
+	return d.Reason >= DeniedByIdentity && d.Reason <= DeniedByResource
+}
+
 // Sid is the id of the deciding statement, when there is one and it has one.
 func (d Decision) Sid() string {
 	if d.Policy == nil {
@@ -68,31 +75,54 @@ func (d Decision) Message(who, action, resource string) string {
 		who = "anonymous"
 	}
 	head := "User: " + who + " is not authorized to perform: " + action
-	if d.Trust {
+	name, explicit := d.Reason.policy()
+	article := "a"
+	switch {
+	case d.Trust && (d.Reason == DeniedByResource || d.Reason == NoResourceAllow):
 		// AWS names no resource where a trust policy decides.
-		if d.Reason == DeniedByResource {
-			return head + " with an explicit deny in the role trust policy"
-		}
-		return head + " because no role trust policy allows the " + action + " action"
+		article, name = "the", "role trust policy"
+	case d.Reason == DeniedByIdentity:
+		article = "an"
+		fallthrough
+	default:
+		head += onResource(action, resource)
 	}
-	if resource != "" {
-		head += " on resource: " + resource
+	if explicit {
+		return head + " with an explicit deny in " + article + " " + name
 	}
-	switch d.Reason {
+	return head + " because no " + name + " allows the " + action + " action"
+}
+
+// policy names the type of policy that a denial is about.
+func (r Reason) policy() (name string, explicit bool) {
+	switch r {
 	case DeniedByIdentity:
-		return head + " with an explicit deny in an identity-based policy"
+		return "identity-based policy", true
 	case DeniedByBoundary:
-		return head + " with an explicit deny in a permissions boundary"
+		return "permissions boundary", true
 	case DeniedBySession:
-		return head + " with an explicit deny in a session policy"
+		return "session policy", true
 	case DeniedByResource:
-		return head + " with an explicit deny in a resource-based policy"
+		return "resource-based policy", true
 	case NoBoundaryAllow:
-		return head + " because no permissions boundary allows the " + action + " action"
+		return "permissions boundary", false
 	case NoSessionAllow:
-		return head + " because no session policy allows the " + action + " action"
+		return "session policy", false
 	case NoResourceAllow:
-		return head + " because no resource-based policy allows the " + action + " action"
+		return "resource-based policy", false
 	}
-	return head + " because no identity-based policy allows the " + action + " action"
+	return "identity-based policy", false
+}
+
+// onResource is how services name the resource. S3 quotes it. An action without
+// a resource names none, but in IAM and STS.
+func onResource(action, resource string) string {
+	service, _, _ := strings.Cut(action, ":")
+	switch {
+	case resource == "" || resource == "*" && service != "iam" && service != "sts":
+		return ""
+	case service == "s3":
+		return ` on resource: "` + resource + `"`
+	}
+	return " on resource: " + resource
 }

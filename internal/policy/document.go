@@ -75,7 +75,7 @@ func Parse(text string, kind Kind) (*Policy, error) {
 		case "Version":
 			s, ok := m.value.(string)
 			if !ok || s != version && s != legacyVersion {
-				return nil, malformed(BadGrammar, "Version must be %s or %s", version, legacyVersion)
+				return nil, malformed(BadVersion, "")
 			}
 			p.Version = s
 		case "Id":
@@ -267,33 +267,19 @@ func printScalar(b *bytes.Buffer, v any) error {
 }
 
 // ContextKeys are the condition keys that the document refers to, in conditions
-// and variables, in lower case and sorted (IAM API, GetContextKeysForCustomPolicy).
+// and variables, as they are written and in the order of their first use (IAM
+// API, GetContextKeysForCustomPolicy).
 func (p *Policy) ContextKeys() []string {
-	set := map[string]bool{}
-	patterns := func(ps []pattern) {
-		for i := range ps {
-			for _, x := range ps[i].parts {
-				if x.key != "" {
-					set[x.key] = true
-				}
-			}
-		}
-	}
+	var out []string
+	seen := map[string]bool{}
 	for i := range p.statements {
-		s := &p.statements[i]
-		patterns(s.resources)
-		for j := range s.conditions {
-			set[s.conditions[j].key] = true
-			for k := range s.conditions[j].operands {
-				patterns([]pattern{s.conditions[j].operands[k].pattern})
+		p.statements[i].eachKey(func(key, name string) {
+			if !seen[key] {
+				seen[key] = true
+				out = append(out, name)
 			}
-		}
+		})
 	}
-	out := make([]string, 0, len(set))
-	for k := range set {
-		out = append(out, k)
-	}
-	sort.Strings(out)
 	return out
 }
 
@@ -307,6 +293,19 @@ func (p *Policy) Public() bool {
 		}
 	}
 	return false
+}
+
+// OnlyService reports whether the policy names actions of one service only; a *
+// is an action of every service.
+func (p *Policy) OnlyService(name string) bool {
+	for i := range p.statements {
+		for service := range p.statements[i].actions.services {
+			if service != name {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // OnlyResources reports whether every resource that the policy names is

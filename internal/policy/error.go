@@ -19,15 +19,24 @@ const (
 	// element, a wrong type, a missing element.
 	BadGrammar
 	TooLong
+	BadVersion
 	UnwantedPrincipal
 	MissingPrincipal
 	BadPrincipal
 	MissingAction
 	BadAction
+	TwoColons
+	BadVendor
 	NotAssumeRole
 	MissingResource
 	UnwantedResource
 	BadResource
+	// ShortResource is a text that begins as an ARN and has too few parts.
+	ShortResource
+	BadPartition
+	ResourceVendor
+	ResourceRegion
+	ResourcePath
 	BadSid
 	RepeatedSid
 	BadCondition
@@ -66,6 +75,8 @@ func (e *SyntaxError) IAM() string {
 		return e.detailed("This policy contains invalid Json")
 	case TooLong:
 		return e.detailed("The policy is too long")
+	case BadVersion:
+		return "The policy must contain a valid version string"
 	case UnwantedPrincipal:
 		return "Policy document should not specify a principal."
 	case MissingPrincipal:
@@ -76,6 +87,10 @@ func (e *SyntaxError) IAM() string {
 		return "Policy statement must contain actions."
 	case BadAction:
 		return "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."
+	case TwoColons:
+		return "Actions/Condition can contain only one colon."
+	case BadVendor:
+		return "Vendor " + e.Detail + " is not valid"
 	case NotAssumeRole:
 		return "AssumeRole policy may only specify STS AssumeRole actions."
 	case MissingResource:
@@ -84,6 +99,16 @@ func (e *SyntaxError) IAM() string {
 		return "Has prohibited field Resource"
 	case BadResource:
 		return "Resource " + e.Detail + " must be in ARN format or \"*\"."
+	case ShortResource:
+		return "The policy failed legacy parsing"
+	case BadPartition:
+		return "Partition " + e.Detail + "."
+	case ResourceVendor:
+		return "Resource vendor must be fully qualified and cannot contain regexes."
+	case ResourceRegion:
+		return "IAM resource " + e.Detail + " cannot contain region information."
+	case ResourcePath:
+		return "IAM resource path must either be \"*\" or start with " + iamResources() + "."
 	case BadSid:
 		return "Statement IDs (SID) must be alpha-numeric. Check that your input satisfies the regular expression [0-9A-Za-z]*"
 	case RepeatedSid:
@@ -109,11 +134,11 @@ func (e *SyntaxError) S3() string {
 		return "Invalid principal in policy"
 	case MissingAction:
 		return "Missing required field Action"
-	case BadAction:
+	case BadAction, TwoColons, BadVendor:
 		return "Policy has invalid action"
 	case MissingResource:
 		return "Missing required field Resource"
-	case BadResource:
+	case BadResource, ShortResource, BadPartition, ResourceVendor, ResourceRegion, ResourcePath:
 		return "Policy has invalid resource"
 	case BadCondition:
 		return "Invalid Condition type : " + e.Detail

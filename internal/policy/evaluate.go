@@ -42,12 +42,12 @@ const (
 	denies
 )
 
-// query is a request as statements look at it.
+// query is a request as statements look at it. The context goes beside it: what
+// an interface's method may keep would drag the action to the heap with it.
 type query struct {
 	principal *Principal
 	action    action
 	resource  string
-	ctx       Context
 }
 
 // maxAction is the room for an action that needs no allocation; the longest of
@@ -60,15 +60,16 @@ const maxAction = 128
 // allow as well, unless the resource policy names the caller itself.
 func Evaluate(r *Request, in *Input) Decision {
 	var room [maxAction]byte
-	q := query{principal: &r.Principal, action: lowerAction(room[:0], r.Action), resource: r.Resource, ctx: r.Context}
-	if q.ctx == nil {
-		q.ctx = noContext{}
+	q := query{principal: &r.Principal, action: lowerAction(room[:0], r.Action), resource: r.Resource}
+	ctx := r.Context
+	if ctx == nil {
+		ctx = noContext{}
 	}
 	own := in.ResourceAccount == "" || in.ResourceAccount == r.Principal.AccountID
 
 	var resource verdict
 	if in.Resource != nil {
-		if resource = in.Resource.resourceVerdict(&q); resource.effect == denies {
+		if resource = in.Resource.resourceVerdict(&q, ctx); resource.effect == denies {
 			return decide(DeniedByResource, resource, in.Trust)
 		}
 	}
@@ -81,7 +82,7 @@ func Evaluate(r *Request, in *Input) Decision {
 		// Root has no policies of its own: what names the account names root.
 		return onlyResource(resource, in.Trust)
 	}
-	return q.member(in, resource, own)
+	return q.member(ctx, in, resource, own)
 }
 
 // onlyResource decides for a principal that has no policies.
@@ -93,20 +94,20 @@ func onlyResource(resource verdict, trust bool) Decision {
 }
 
 // member decides for a user or session of an account.
-func (q *query) member(in *Input, resource verdict, own bool) Decision {
-	identity := q.verdict(in.Identity)
+func (q *query) member(ctx Context, in *Input, resource verdict, own bool) Decision {
+	identity := q.verdict(ctx, in.Identity)
 	if identity.effect == denies {
 		return decide(DeniedByIdentity, identity, false)
 	}
 	boundary := verdict{effect: allows}
 	if in.Boundary != nil {
-		if boundary = in.Boundary.verdict(q); boundary.effect == denies {
+		if boundary = in.Boundary.verdict(q, ctx); boundary.effect == denies {
 			return decide(DeniedByBoundary, boundary, false)
 		}
 	}
 	session := verdict{effect: allows}
 	if in.Session != nil {
-		if session = q.verdict(in.Session); session.effect == denies {
+		if session = q.verdict(ctx, in.Session); session.effect == denies {
 			return decide(DeniedBySession, session, false)
 		}
 	}
@@ -133,10 +134,10 @@ func (q *query) member(in *Input, resource verdict, own bool) Decision {
 }
 
 // verdict is what several policies say together.
-func (q *query) verdict(ps []*Policy) verdict {
+func (q *query) verdict(ctx Context, ps []*Policy) verdict {
 	var out verdict
 	for _, p := range ps {
-		switch v := p.verdict(q); v.effect {
+		switch v := p.verdict(q, ctx); v.effect {
 		case denies:
 			return v
 		case allows:
@@ -149,11 +150,11 @@ func (q *query) verdict(ps []*Policy) verdict {
 }
 
 // verdict is what an identity policy says.
-func (p *Policy) verdict(q *query) verdict {
+func (p *Policy) verdict(q *query, ctx Context) verdict {
 	var out verdict
 	for i := range p.statements {
 		s := &p.statements[i]
-		if out.effect == allows && !s.deny || !s.applies(q) {
+		if out.effect == allows && !s.deny || !s.applies(q, ctx) {
 			continue
 		}
 		if s.deny {
@@ -166,7 +167,7 @@ func (p *Policy) verdict(q *query) verdict {
 
 // resourceVerdict is what a resource policy says. Of several statements that
 // allow, the one with the strongest reach counts.
-func (p *Policy) resourceVerdict(q *query) verdict {
+func (p *Policy) resourceVerdict(q *query, ctx Context) verdict {
 	var out verdict
 	for i := range p.statements {
 		s := &p.statements[i]
@@ -174,7 +175,7 @@ func (p *Policy) resourceVerdict(q *query) verdict {
 			continue
 		}
 		reach := s.principals.match(q.principal)
-		if reach == unnamed || !s.deny && reach <= out.reach || !s.applies(q) {
+		if reach == unnamed || !s.deny && reach <= out.reach || !s.applies(q, ctx) {
 			continue
 		}
 		if s.deny {

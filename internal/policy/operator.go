@@ -182,8 +182,15 @@ func parseDecimal(s string) (decimal, bool) {
 	if i, err := strconv.ParseInt(s, 10, 64); err == nil {
 		return decimal{i: i}, true
 	}
-	// Exponents could ask for numbers of any size.
-	if len(s) > maxNumber || strings.Trim(s, "+-.0123456789") != "" {
+	if len(s) > maxNumber {
+		return decimal{}, false
+	}
+	mantissa, exponent := s, ""
+	if i := strings.IndexAny(s, "eE"); i >= 0 {
+		mantissa, exponent = s[:i], s[i+1:]
+	}
+	// An exponent of many digits would ask for a number of any size.
+	if strings.Trim(mantissa, "+-.0123456789") != "" || len(exponent) > 4 || strings.Trim(exponent, "+-0123456789") != "" {
 		return decimal{}, false
 	}
 	r, ok := new(big.Rat).SetString(s)
@@ -235,6 +242,9 @@ func parseInstant(s string) (time.Time, bool) {
 // parseNetwork reads a CIDR block, or an address as a block of itself.
 func parseNetwork(s string) (netip.Prefix, bool) {
 	if p, err := netip.ParsePrefix(s); err == nil {
+		if a, bits := p.Addr(), p.Bits()-(128-32); a.Is4In6() && bits >= 0 {
+			p = netip.PrefixFrom(a.Unmap(), bits)
+		}
 		return p.Masked(), true
 	}
 	a, err := netip.ParseAddr(s)

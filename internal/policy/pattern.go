@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // token is one element of a compiled pattern: a byte, or a wildcard. Keeping
 // wildcards apart from bytes makes a "*" that a variable's value holds a plain
@@ -9,7 +12,10 @@ type token int16
 
 const (
 	anyRun  token = -1 // *
-	anyByte token = -2 // ?
+	anyChar token = -2 // ?
+	// The same inside a segment of an ARN: they do not match a colon.
+	segmentRun  token = -3
+	segmentChar token = -4
 )
 
 // pattern is a text with * and ?, and perhaps variables, as it stands in
@@ -20,10 +26,9 @@ type pattern struct {
 	form   form
 	plain  string  // formLiteral: the text; formPrefix: the text before the *
 	tokens []token // formGlob
-	parts  []part  // formVariable
-	// bySegment says that the wildcards stay within the colon-separated
-	// segments of an ARN.
-	bySegment bool
+	parts  []part  // when there are variables or escapes
+	// inHead says that the first five segments of an ARN have a wildcard.
+	inHead bool
 }
 
 type form uint8
@@ -33,6 +38,7 @@ const (
 	formLiteral
 	formPrefix
 	formGlob
+	formSegments // formGlob with tokens that stay in a segment
 	formVariable // expanded at evaluation
 )
 
@@ -41,15 +47,23 @@ type part struct {
 	text string
 	// escaped is true for ${*}, ${?} and ${$}: text is that character itself.
 	escaped bool
-	// key is the lower-case condition key of a variable; empty for text.
-	key        string
+	// key is the lower-case condition key of a variable; empty for text. name
+	// is the key as written.
+	key, name  string
 	fallback   string
 	hasDefault bool
 }
 
 // compilePattern compiles a text. variables is false for documents of Version
 // 2008-10-17, in which ${ is plain text (IAM user guide, "Policy variables").
-func compilePattern(s string, variables bool) pattern {
+func compilePattern(s string, variables bool) pattern { return compileText(s, variables, false) }
+
+// compileARN compiles a Resource. Wildcards stay within their segment of the
+// ARN, but for a * that ends one: it reaches over colons (IAM user guide, "IAM
+// JSON policy elements: Resource", "Using wildcards in resource ARNs").
+func compileARN(s string, variables bool) pattern { return compileText(s, variables, true) }
+
+func compileText(s string, variables, arn bool) pattern {
 	p := pattern{text: s}
 	if s == "*" {
 		return p // formAny
@@ -57,14 +71,20 @@ func compilePattern(s string, variables bool) pattern {
 	parts := []part{{text: s}}
 	if variables && strings.Contains(s, "${") {
 		parts = splitVariables(s)
+		p.parts = parts
 	}
 	for _, x := range parts {
 		if x.key != "" {
-			p.form, p.parts = formVariable, parts
+			p.form = formVariable
+			p.inHead = arn && strings.ContainsAny(strings.Join(arnParts(s)[:arnSegments-1], ""), "*?")
 			return p
 		}
 	}
 	p.tokens, _ = expand(nil, parts, nil)
+	if arn && inSegments(p.tokens, parts, nil) {
+		p.form = formSegments
+		return p
+	}
 	wild := -1
 	for i, t := range p.tokens {
 		if t < 0 {
@@ -83,35 +103,36 @@ func compilePattern(s string, variables bool) pattern {
 	return p
 }
 
-// compileARN compiles a Resource. A * that ends a segment of the ARN reaches
-// over colons, any other does not (IAM user guide, "IAM JSON policy elements:
-// Resource", "Using wildcards in resource ARNs").
-func compileARN(s string, variables bool) pattern {
-	p := compilePattern(s, variables)
-	if p.form == formGlob {
-		p.bySegment = wildcardsInside(p.tokens)
-	}
-	return p
-}
-
-// wildcardsInside reports whether one of the first five segments has a * and
-// none of them ends in one.
-func wildcardsInside(p []token) bool {
-	segment, inside := 0, false
-	for i, t := range p {
-		switch {
-		case t == ':':
-			if segment++; segment == arnSegments-1 {
-				return inside
+// inSegments changes the wildcards of the first five segments that do not end
+// theirs, and reports whether there are any. Colons that a variable's value
+// brings separate no segments.
+func inSegments(t []token, parts []part, ctx Context) bool {
+	i, segment, found := 0, 0, false
+	for k := range parts {
+		if x := &parts[k]; x.key != "" || x.escaped {
+			n := len(x.text)
+			if x.key != "" {
+				v, _ := x.value(ctx)
+				n = len(v)
 			}
-		case t == anyRun:
-			if i+1 == len(p) || p[i+1] == ':' {
-				return false
+			i += n
+			continue
+		}
+		for range len(parts[k].text) {
+			switch {
+			case t[i] == ':':
+				segment++
+			case segment >= arnSegments-1:
+				return found
+			case t[i] == anyChar:
+				t[i], found = segmentChar, true
+			case t[i] == anyRun && i+1 < len(t) && t[i+1] != ':':
+				t[i], found = segmentRun, true
 			}
-			inside = true
+			i++
 		}
 	}
-	return false
+	return found
 }
 
 func bytesOf(p []token) string {
@@ -145,14 +166,23 @@ func splitVariables(s string) []part {
 			continue
 		}
 		key, def, has := strings.Cut(name, ",")
-		key = strings.ToLower(strings.TrimSpace(key))
+		key = strings.TrimSpace(key)
 		if key == "" {
 			out = append(out, part{text: "${" + name + "}", escaped: true})
 			continue
 		}
-		out = append(out, part{key: key, fallback: strings.Trim(strings.TrimSpace(def), "'"), hasDefault: has})
+		out = append(out, part{key: strings.ToLower(key), name: key, fallback: unquote(def), hasDefault: has})
 	}
 	return out
+}
+
+// unquote takes the single quotes off a variable's default.
+func unquote(s string) string {
+	s = strings.TrimSpace(s)
+	if len(s) >= 2 && s[0] == '\'' && s[len(s)-1] == '\'' {
+		return s[1 : len(s)-1]
+	}
+	return s
 }
 
 // value is what a variable stands for. ok is false when its key has no single
@@ -182,7 +212,7 @@ func expand(dst []token, parts []part, ctx Context) ([]token, bool) {
 			case c == '*' && !literal:
 				dst = append(dst, anyRun)
 			case c == '?' && !literal:
-				dst = append(dst, anyByte)
+				dst = append(dst, anyChar)
 			default:
 				dst = append(dst, token(c))
 			}
@@ -191,13 +221,21 @@ func expand(dst []token, parts []part, ctx Context) ([]token, bool) {
 	return dst, true
 }
 
+// eachKey calls fn with every variable's key, in lower case and as written.
+func (p *pattern) eachKey(fn func(key, name string)) {
+	for i := range p.parts {
+		if p.parts[i].key != "" {
+			fn(p.parts[i].key, p.parts[i].name)
+		}
+	}
+}
+
 // literalText is the pattern as a value, for operators without wildcards.
 func (p *pattern) literalText(ctx Context) (string, bool) {
-	switch p.form {
-	case formLiteral:
+	switch {
+	case p.form == formLiteral:
 		return p.plain, true
-	case formVariable:
-	default:
+	case p.parts == nil:
 		return p.text, true
 	}
 	var b strings.Builder
@@ -229,16 +267,62 @@ func (p *pattern) match(s string, ctx Context) bool {
 	case formVariable:
 		var room [stackTokens]token
 		t, ok := expand(room[:0], p.parts, ctx)
+		if ok && p.inHead && inSegments(t, p.parts, ctx) {
+			return automaton(t, s)
+		}
 		return ok && glob(t, s)
-	}
-	if p.bySegment {
-		return globSegments(p.tokens, s)
+	case formSegments:
+		return automaton(p.tokens, s)
 	}
 	return glob(p.tokens, s)
 }
 
-// glob matches * (any run) and ? (any one byte) without recursion: after a
-// mismatch, the last * takes one byte more.
+// automaton matches patterns with wildcards of both kinds, which no single
+// point of return can: it keeps every place in the pattern that the text so far
+// may have led to.
+func automaton(p []token, s string) bool {
+	at, next := make([]bool, len(p)+1), make([]bool, len(p)+1)
+	at[0] = true
+	skip := func(at []bool) {
+		for i, t := range p {
+			if at[i] && (t == anyRun || t == segmentRun) {
+				at[i+1] = true
+			}
+		}
+	}
+	skip(at)
+	for j := 0; j < len(s); {
+		n := charLen(s, j)
+		clear(next)
+		for i, t := range p {
+			switch {
+			case !at[i]:
+			case t == anyRun || t == segmentRun && s[j] != ':':
+				next[i] = true
+			case t == anyChar || t == segmentChar && s[j] != ':':
+				next[i+1] = true
+			case i+n <= len(p) && sameBytes(p[i:i+n], s[j:j+n]):
+				next[i+n] = true
+			}
+		}
+		at, next = next, at
+		skip(at)
+		j += n
+	}
+	return at[len(p)]
+}
+
+func sameBytes(p []token, s string) bool {
+	for i, t := range p {
+		if t != token(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// glob matches * (any run) and ? (any one character) without recursion: after
+// a mismatch, the last * takes one character more.
 func glob[S ~string | ~[]byte](p []token, s S) bool {
 	star, mark := -1, 0
 	i, j := 0, 0
@@ -247,11 +331,14 @@ func glob[S ~string | ~[]byte](p []token, s S) bool {
 		case i < len(p) && p[i] == anyRun:
 			star, mark = i, j
 			i++
-		case i < len(p) && (p[i] == anyByte || p[i] == token(s[j])):
+		case i < len(p) && p[i] == anyChar:
+			i++
+			j += charLen(s, j)
+		case i < len(p) && p[i] == token(s[j]):
 			i++
 			j++
 		case star >= 0:
-			mark++
+			mark += charLen(s, mark)
 			i, j = star+1, mark
 		default:
 			return false
@@ -261,6 +348,16 @@ func glob[S ~string | ~[]byte](p []token, s S) bool {
 		i++
 	}
 	return i == len(p)
+}
+
+// charLen is the length in bytes of the character at s[i:].
+func charLen[S ~string | ~[]byte](s S, i int) int {
+	if s[i] < utf8.RuneSelf {
+		return 1
+	}
+	var room [utf8.UTFMax]byte
+	_, n := utf8.DecodeRune(room[:copy(room[:], s[i:])])
+	return n
 }
 
 // arnSegments is the number of colon-separated parts of an ARN; the last holds

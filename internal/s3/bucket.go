@@ -193,8 +193,15 @@ func (f *Front) putPolicy(s *step) error {
 	}
 	p, err := policy.Parse(string(body), policy.Resource)
 	if err != nil {
-		text := strings.TrimPrefix(err.Error(), policy.ErrMalformed.Error()+": ")
+		text := err.Error()
+		var syntax *policy.SyntaxError
+		if errors.As(err, &syntax) {
+			text = syntax.S3()
+		}
 		return &aws.Error{Op: "s3.PutBucketPolicy", Kind: aws.Invalid, Code: "MalformedPolicy", Message: text, Status: http.StatusBadRequest, Err: err}
+	}
+	if !p.OnlyService("s3") {
+		return failure(http.StatusBadRequest, "MalformedPolicy", "Policy has invalid action")
 	}
 	if !p.OnlyResources(func(arn string) bool {
 		return arn == bucketARN(s.target.bucket) || strings.HasPrefix(arn, bucketARN(s.target.bucket)+"/") || arn == bucketARN(s.target.bucket)+"*"
