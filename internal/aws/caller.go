@@ -62,6 +62,9 @@ type Session struct {
 	TransitiveTagKeys []string
 	// FederatedProvider names the web identity provider, or is empty.
 	FederatedProvider string
+	// Claims are the condition keys that a web identity's token proved
+	// ("accounts.example.com:sub"), lower-cased.
+	Claims map[string][]string
 }
 
 // AnonymousCaller is the caller of an unsigned request.

@@ -33,6 +33,9 @@ type Error struct {
 	Message string // the text a client sees; says what to change
 	// Status overrides the HTTP status that the kind implies, when not 0.
 	Status int
+	// Encoded is a denial's sealed particulars, for
+	// sts:DecodeAuthorizationMessage, or "".
+	Encoded string
 	// Fields are the further members of the modelled exception, by wire name.
 	Fields map[string]any
 	Err    error

@@ -29,6 +29,11 @@ import (
 // largest modelled input is far below it (an Athena query of 256 KiB).
 const DefaultMaxBody = 4 << 20
 
+// EncodedDenialHeader carries a denial's sealed particulars, which
+// sts:DecodeAuthorizationMessage opens. They are not in the message: that is
+// AWS's, to the letter.
+const EncodedDenialHeader = "x-spoor-encoded-authorization-message"
+
 // Identity is an authenticated caller and the scope it signed for.
 type Identity struct {
 	Caller  *aws.Caller
@@ -50,10 +55,11 @@ func (e *AuthError) Unwrap() error { return e.Err }
 
 // Authenticator proves who sent a request. Implementations verify the
 // signature over the given body, the date and the credential, and return an
-// *AuthError wrapping an *aws.Error when any of them fails. query says that the
-// error's code must be that of the query protocol.
+// *AuthError wrapping an *aws.Error when any of them fails. A signature for
+// another service than the one with the given signing name must fail. query
+// says that the error's code must be that of the query protocol.
 type Authenticator interface {
-	Authenticate(r *http.Request, body []byte, query bool) (*Identity, error)
+	Authenticate(r *http.Request, body []byte, service string, query bool) (*Identity, error)
 }
 
 // service is a registered service with its operations by name.
@@ -61,6 +67,14 @@ type service struct {
 	*call.Service
 	ops   map[string]*call.Operation
 	model *model.Model
+}
+
+// signingName is the service's name in credential scopes and actions.
+func (s *service) signingName() string {
+	if s.SigningName != "" {
+		return s.SigningName
+	}
+	return s.Name
 }
 
 // Handler is the HTTP front of all services but S3.
@@ -72,6 +86,7 @@ type Handler struct {
 	region   string
 	account  string
 	maxBody  int64
+	admit    func(r *http.Request) error
 	byName   map[string]*service // signing name
 	byTarget map[string]*service // X-Amz-Target prefix
 }
@@ -86,13 +101,16 @@ type Config struct {
 	Region   string // for requests that name none
 	Account  string // for records of rejected requests that name no account
 	MaxBody  int64  // bytes; 0 means DefaultMaxBody
+	// Admit, when set, may refuse a request of an unsigned operation before it
+	// is decoded. Such a request leaves no record.
+	Admit func(r *http.Request) error
 }
 
 // NewHandler registers the services. It fails on a service without a model, an
 // operation that AWS does not know, or a name registered twice.
 func NewHandler(c Config) (*Handler, error) {
 	h := &Handler{path: c.Path, auth: c.Auth, s3: c.S3, log: c.Log, region: c.Region, account: c.Account,
-		maxBody: c.MaxBody, byName: map[string]*service{}, byTarget: map[string]*service{}}
+		maxBody: c.MaxBody, admit: c.Admit, byName: map[string]*service{}, byTarget: map[string]*service{}}
 	if h.maxBody == 0 {
 		h.maxBody = DefaultMaxBody
 	}
@@ -112,10 +130,7 @@ func NewHandler(c Config) (*Handler, error) {
 			}
 			reg.ops[op.Name] = op
 		}
-		name := s.SigningName
-		if name == "" {
-			name = s.Name
-		}
+		name := reg.signingName()
 		if h.byName[name] != nil {
 			return nil, fmt.Errorf("service %s is registered twice", name)
 		}
@@ -224,11 +239,14 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, rq *request) err
 	if rq.svc == nil {
 		return unknownOperation(rq)
 	}
-	id, err := h.auth.Authenticate(r, body, rq.query)
+	id, err := h.identify(r, rq)
 	if err != nil {
 		return h.rejectAuth(rq, err)
 	}
 	rq.c.Caller, rq.c.AccountID = id.Caller, id.Caller.AccountID
+	if id.Caller.Type == aws.Anonymous {
+		rq.c.AccountID = h.account
+	}
 	if id.Region != "" {
 		rq.c.Region = id.Region
 	}
@@ -244,6 +262,20 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, rq *request) err
 	}
 	h.answer(w, rq, step)
 	return nil
+}
+
+// identify proves the caller, or takes it as anonymous where the operation
+// needs no signature. One that is there is not looked at then, as on AWS.
+func (h *Handler) identify(r *http.Request, rq *request) (*Identity, error) {
+	if op := rq.svc.ops[rq.op]; op != nil && op.Unsigned {
+		if h.admit != nil {
+			if err := h.admit(r); err != nil {
+				return nil, err
+			}
+		}
+		return &Identity{Caller: aws.AnonymousCaller()}, nil
+	}
+	return h.auth.Authenticate(r, rq.body, rq.svc.signingName(), rq.query)
 }
 
 // readBody reads a body of at most limit bytes.
@@ -386,6 +418,9 @@ func (h *Handler) fail(w http.ResponseWriter, rq *request, err error) {
 	e := aws.AsError(err)
 	if e.Kind == aws.Internal || e.Kind == aws.Unavailable {
 		h.log.Error("a call failed inside the server", "request_id", rq.c.RequestID, "operation", rq.op, "err", err)
+	}
+	if e.Encoded != "" {
+		w.Header().Set(EncodedDenialHeader, e.Encoded)
 	}
 	if rq.query {
 		writeQueryError(w, rq, e)

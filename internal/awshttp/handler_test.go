@@ -60,7 +60,7 @@ func (auth) Authorize(_ context.Context, _ *call.Call, perms []call.Permission) 
 
 // Authenticate takes any signature but the one of the key "AKIAWRONG", and
 // knows no key "AKIANOBODY".
-func (auth) Authenticate(r *http.Request, _ []byte, _ bool) (*Identity, error) {
+func (auth) Authenticate(r *http.Request, _ []byte, _ string, _ bool) (*Identity, error) {
 	a := r.Header.Get("Authorization")
 	caller := &aws.Caller{Type: aws.Root, AccountID: "123456789012", ARN: "arn:aws:iam::123456789012:root"}
 	bad := aws.NewError(aws.Unauthenticated, "InvalidSignatureException", "The signature does not match.")

@@ -19,11 +19,7 @@ var _ call.Step = (*step)(nil)
 
 func (s *step) Permissions(c *call.Call, dst []call.Permission) ([]call.Permission, error) {
 	if s.op.Refused != nil {
-		name := s.svc.SigningName
-		if name == "" {
-			name = s.svc.Name
-		}
-		return append(dst, call.Permission{Action: name + ":" + s.op.Name, Resource: "*"}), nil
+		return append(dst, call.Permission{Action: s.svc.signingName() + ":" + s.op.Name, Resource: "*"}), nil
 	}
 	if s.op.Permissions == nil {
 		return dst, nil

@@ -154,6 +154,10 @@ type Operation struct {
 	ReadOnly bool
 	Data     bool // a data event
 	External bool
+	// Unsigned operations take their caller from their input, not from a
+	// signature: whoever sends them is anonymous until Permissions, which may set
+	// the call's Caller and AccountID, has proven more.
+	Unsigned bool
 	// EventName is the record's name where it differs from the operation's.
 	EventName string
 	// Omit lists input members whose value a record shows as ***OMITTED***.
@@ -227,6 +231,9 @@ func At(path string, queryMembers ...string) func(*Operation) {
 
 // External marks an operation with an effect outside the store.
 func External(o *Operation) { o.External = true }
+
+// Unsigned marks an operation that needs no signature.
+func Unsigned(o *Operation) { o.Unsigned = true }
 
 // Describe sets an operation's Describe with typed input and output; out is
 // nil when the call failed.

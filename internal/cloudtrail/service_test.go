@@ -77,7 +77,7 @@ func (sealer) Get(store *kv.Store, key []byte) ([]byte, error) { return store.Ge
 // anyone lets every call in as the account's root user.
 type anyone struct{}
 
-func (anyone) Authenticate(r *http.Request, _ []byte, _ bool) (*awshttp.Identity, error) {
+func (anyone) Authenticate(r *http.Request, _ []byte, _ string, _ bool) (*awshttp.Identity, error) {
 	_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	p := strings.Split(scope, "/")
 	return &awshttp.Identity{Region: p[2], Service: "cloudtrail", Caller: &aws.Caller{Type: aws.Root, AccountID: account, PrincipalID: account,

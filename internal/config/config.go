@@ -9,6 +9,8 @@ import (
 	"net"
 	"regexp"
 	"time"
+
+	"spoor/internal/oidc"
 )
 
 // Config is every setting of `spoor serve`. Each is a flag, an environment
@@ -37,6 +39,12 @@ type Config struct {
 
 	MasterKey string `help:"Key file that seals secrets at rest; keep it outside the data directory. Default: a key inside the data directory." env:"SPOOR_MASTER_KEY" type:"path"`
 
+	// OIDCIssuer are the issuers whose tokens sts:AssumeRoleWithWebIdentity takes,
+	// each one text: see oidc.ParseIssuer.
+	OIDCIssuer []string `name:"oidc-issuer" help:"OpenID Connect issuer for web identity federation: 'https://issuer audience=NAME [audience=NAME] [jwks=FILE] [ca=FILE]'. May be repeated." env:"SPOOR_OIDC_ISSUER" sep:";" placeholder:"ISSUER"`
+
+	MaxAuthFailures int `help:"Failed signatures and logins that one address may make in a minute before it is slowed down; 0 is no limit." default:"300" env:"SPOOR_MAX_AUTH_FAILURES"`
+
 	CacheMB       int    `name:"cache-mb" help:"Block cache of the embedded store, in MiB." default:"32" env:"SPOOR_CACHE_MB"`
 	QueryMemoryMB int    `name:"query-memory-mb" help:"Memory that one SQL engine may use, in MiB." default:"2048" env:"SPOOR_QUERY_MEMORY_MB"`
 	QueryWorkers  int    `help:"SQL queries that run at a time; further ones queue." default:"4" env:"SPOOR_QUERY_WORKERS"`
@@ -54,8 +62,9 @@ func Default() Config {
 		Account: "123456789012", Region: "us-east-1",
 		DeliveryInterval: 15 * time.Second, DigestInterval: time.Hour, DataEvents: "selected",
 		HistoryRetention: 90 * 24 * time.Hour, MaskThreshold: 2, ClusterName: "Amazon Keyspaces",
-		Authenticator: "org.apache.cassandra.auth.PasswordAuthenticator",
-		CacheMB:       32, QueryMemoryMB: 2048, QueryWorkers: 4, MaxFrameMB: 16, LogLevel: "info",
+		Authenticator:   "org.apache.cassandra.auth.PasswordAuthenticator",
+		MaxAuthFailures: 300,
+		CacheMB:         32, QueryMemoryMB: 2048, QueryWorkers: 4, MaxFrameMB: 16, LogLevel: "info",
 	}
 }
 
@@ -102,6 +111,12 @@ func (c *Config) Validate() error {
 		}
 	}
 	size("mask-threshold", c.MaskThreshold, 1, 1024)
+	for _, text := range c.OIDCIssuer {
+		if _, err := oidc.ParseIssuer(text); err != nil {
+			bad("oidc-issuer", "%v", err)
+		}
+	}
+	size("max-auth-failures", c.MaxAuthFailures, 0, 1_000_000)
 	size("cache-mb", c.CacheMB, 1, 1<<20)
 	size("query-memory-mb", c.QueryMemoryMB, 64, 1<<20)
 	size("query-workers", c.QueryWorkers, 1, 256)

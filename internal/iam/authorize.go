@@ -36,13 +36,25 @@ func (d *Directory) Authorize(_ context.Context, c *call.Call, perms []call.Perm
 				return fmt.Errorf("the policy of %s: %w", p.Resource, err)
 			}
 		}
-		in.Trust = p.Action == "sts:AssumeRole" || p.Action == "sts:AssumeRoleWithWebIdentity"
+		in.Trust = byTrust(p)
 		if dec := policy.Evaluate(&req, &in); !dec.Allowed {
-			return &aws.Error{Op: "iam.Authorize", Kind: aws.Denied, Code: "AccessDenied",
-				Message: dec.Message(caller.ARN, p.Action, p.Resource)}
+			return d.denial(c, p, dec)
 		}
 	}
 	return nil
+}
+
+// byTrust reports whether the resource policy is a role's trust policy, without
+// which nobody gets a session of the role. A federated user's session is tagged
+// without one.
+func byTrust(p *call.Permission) bool {
+	switch p.Action {
+	case "sts:AssumeRole", "sts:AssumeRoleWithWebIdentity":
+		return true
+	case "sts:TagSession", "sts:SetSourceIdentity":
+		return p.ResourcePolicy != ""
+	}
+	return false
 }
 
 // input gathers the policies that apply to a caller wherever it goes.
@@ -129,6 +141,8 @@ func principalOf(c *aws.Caller) policy.Principal {
 		p.Anonymous = true
 	case aws.AWSService:
 		p.Service = c.InvokedBy
+	case aws.WebIdentityUser:
+		p.Federated = c.IdentityProvider
 	case aws.AssumedRole:
 		if c.Session != nil {
 			p.RoleARN = c.Session.IssuerARN
@@ -207,6 +221,14 @@ func (r *requestContext) Lookup(key string) ([]string, bool) {
 			return one(r.perm.ResourceAccount)
 		}
 		return one(r.call.AccountID)
+	}
+	if s := c.Session; s != nil {
+		if key == "aws:federatedprovider" {
+			return one(s.FederatedProvider)
+		}
+		if v, ok := s.Claims[key]; ok {
+			return v, true
+		}
 	}
 	if name, ok := strings.CutPrefix(key, "aws:principaltag/"); ok {
 		for k, v := range c.Tags {

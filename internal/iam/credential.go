@@ -131,6 +131,17 @@ func (d *Directory) login(userName string) (*account, *user, *serviceCredential)
 	return nil, nil, nil
 }
 
+// AccountOfLogin is the account that a service user name says it belongs to,
+// whether or not there is such a user. ok is false when the account does not
+// exist.
+func (d *Directory) AccountOfLogin(userName string) (account string, ok bool) {
+	i := strings.LastIndex(userName, "-at-")
+	if i < 0 || !d.HasAccount(userName[i+len("-at-"):]) {
+		return "", false
+	}
+	return userName[i+len("-at-"):], true
+}
+
 const saltSize = 16
 
 // servicePasswordHash hashes a service password, which is 256 random bits.

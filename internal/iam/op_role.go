@@ -2,6 +2,7 @@ package iam
 
 import (
 	"net/url"
+	"strings"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
@@ -248,6 +249,7 @@ type Role struct {
 	ID, ARN, Account, Name string
 	Trust                  string
 	MaxSession             int32 // seconds
+	Tags                   map[string]string
 }
 
 // RoleByARN finds a role of any account.
@@ -260,15 +262,20 @@ func (d *Directory) RoleByARN(arn string) (Role, bool) {
 	if a == nil {
 		return Role{}, false
 	}
-	for _, r := range a.roles {
-		if a.roleARN(r) == arn {
-			return Role{ID: r.ID, ARN: arn, Account: p.Account, Name: r.Name, Trust: r.Trust, MaxSession: r.MaxSession}, true
-		}
+	r := a.roles[fold(p.Resource[strings.LastIndexByte(p.Resource, '/')+1:])]
+	if r == nil || a.roleARN(r) != arn {
+		return Role{}, false
 	}
-	return Role{}, false
+	return Role{ID: r.ID, ARN: arn, Account: p.Account, Name: r.Name, Trust: r.Trust, MaxSession: r.MaxSession, Tags: r.tagMap}, true
 }
 
 // CheckSessionPolicy parses a session policy that a caller gave.
 func (d *Directory) CheckSessionPolicy(text *string) error {
 	return (&api{d}).checkDocument(text, policy.Identity, maxTrustSize)
+}
+
+// HasPolicy reports whether an account may use the managed policy.
+func (d *Directory) HasPolicy(account, arn string) bool {
+	a := d.account(account)
+	return a != nil && d.policy(a, arn) != nil
 }

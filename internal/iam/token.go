@@ -1,9 +1,14 @@
 package iam
 
 import (
+	"bytes"
+	"compress/flate"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"time"
 
 	"spoor/internal/aws"
@@ -19,6 +24,9 @@ import (
 const maxToken = 64 << 10
 
 const tokenName = "sts/session-token"
+
+// errBadToken is a token whose content this build did not write.
+var errBadToken = errors.New("iam: the content of a session token is malformed")
 
 // grantsNothing stands for a session policy whose managed policy is gone.
 // Leaving it out would lift the narrowing instead; that it denies what the
@@ -42,6 +50,8 @@ type sessionToken struct {
 	Tags           map[string]string `json:"g,omitempty"`
 	Transitive     []string          `json:"h,omitempty"`
 	Provider       string            `json:"w,omitempty"`
+	// Claims are the condition keys of a web identity.
+	Claims map[string][]string `json:"j,omitempty"`
 }
 
 // SessionRequest says what a temporary credential is for.
@@ -62,6 +72,9 @@ type SessionRequest struct {
 	Tags              map[string]string
 	TransitiveTagKeys []string
 	FederatedProvider string
+	// Claims are condition keys that the web identity's token proves
+	// ("accounts.example.com:sub"), lower-cased.
+	Claims map[string][]string
 }
 
 // SessionCredentials is a temporary credential. Nothing of it is stored.
@@ -79,15 +92,15 @@ func (d *Directory) Issue(r SessionRequest) (SessionCredentials, error) {
 		Version: entityVersion, KeyID: newAccessKeyID(temporaryKey, r.Account), Secret: newSecret(), Account: r.Account,
 		Type: r.Type, Principal: r.PrincipalID, Name: r.Name, Created: now.Unix(), Expires: now.Add(r.Duration).Unix(), MFA: r.MFA,
 		SourceIdentity: r.SourceIdentity, Policies: r.Policies, PolicyARNs: r.PolicyARNs, Tags: r.Tags,
-		Transitive: r.TransitiveTagKeys, Provider: r.FederatedProvider,
+		Transitive: r.TransitiveTagKeys, Provider: r.FederatedProvider, Claims: r.Claims,
 	}
 	caller, err := d.sessionCaller(&t)
 	if err != nil {
 		return SessionCredentials{}, err
 	}
-	plain, err := json.Marshal(t)
+	plain, err := packToken(&t)
 	if err != nil {
-		return SessionCredentials{}, fmt.Errorf("encoding a session token: %w", err)
+		return SessionCredentials{}, err
 	}
 	return SessionCredentials{AccessKeyID: t.KeyID, SecretAccessKey: t.Secret, Expiration: time.Unix(t.Expires, 0).UTC(), Caller: caller,
 		SessionToken: base64.StdEncoding.EncodeToString(d.sealer.Seal(tokenName, plain))}, nil
@@ -105,11 +118,11 @@ func (d *Directory) sessionCredential(accessKeyID, token string) (Credential, er
 	if err != nil {
 		return Credential{}, invalidToken()
 	}
-	var t sessionToken
-	if err := json.Unmarshal(plain, &t); err != nil || t.Version != entityVersion || t.KeyID != accessKeyID {
+	t, err := unpackToken(plain)
+	if err != nil || t.Version != entityVersion || t.KeyID != accessKeyID {
 		return Credential{}, invalidToken()
 	}
-	caller, err := d.sessionCaller(&t)
+	caller, err := d.sessionCaller(t)
 	if err != nil {
 		return Credential{}, err
 	}
@@ -127,7 +140,7 @@ func (d *Directory) sessionCaller(t *sessionToken) (*aws.Caller, error) {
 	}
 	s := &aws.Session{Name: t.Name, CreationDate: time.Unix(t.Created, 0).UTC(), Expiration: time.Unix(t.Expires, 0).UTC(),
 		MFA: t.MFA, IssuerAccountID: t.Account, SourceIdentity: t.SourceIdentity, TransitiveTagKeys: t.Transitive,
-		FederatedProvider: t.Provider, Policies: t.Policies}
+		FederatedProvider: t.Provider, Claims: t.Claims, Policies: t.Policies}
 	for _, arn := range t.PolicyARNs {
 		s.Policies = append(s.Policies[:len(s.Policies):len(s.Policies)], d.documentOf(a, arn))
 	}
@@ -174,16 +187,76 @@ func (d *Directory) documentOf(a *account, arn string) string {
 	return grantsNothing
 }
 
+// overlay is base with over's tags, which win: keys are told apart without
+// case (IAM user guide, "Rules for tagging in IAM and AWS STS").
 func overlay(base, over map[string]string) map[string]string {
 	if len(over) == 0 {
 		return base
 	}
-	m := make(map[string]string, len(base)+len(over))
-	for k, v := range base {
-		m[k] = v
+	m := maps.Clone(over)
+	seen := make(map[string]bool, len(over))
+	for k := range over {
+		seen[fold(k)] = true
 	}
-	for k, v := range over {
-		m[k] = v
+	for k, v := range base {
+		if !seen[fold(k)] {
+			m[k] = v
+		}
 	}
 	return m
+}
+
+// The first byte of a token's content says how the rest is written.
+const (
+	tokenPlain    = 0
+	tokenDeflated = 1
+)
+
+// deflateFrom is the size in bytes from which a token is compressed: policies
+// and tags may make one so large that it does not fit in a header or a
+// presigned URL. Most sessions have neither, and opening them stays cheap.
+const deflateFrom = 1 << 10
+
+func packToken(t *sessionToken) ([]byte, error) {
+	text, err := json.Marshal(t)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a session token: %w", err)
+	}
+	if len(text) < deflateFrom {
+		return append([]byte{tokenPlain}, text...), nil
+	}
+	var b bytes.Buffer
+	b.WriteByte(tokenDeflated)
+	w, err := flate.NewWriter(&b, flate.BestCompression)
+	if err != nil {
+		return nil, fmt.Errorf("compressing a session token: %w", err)
+	}
+	_, err = w.Write(text)
+	if err = errors.Join(err, w.Close()); err != nil {
+		return nil, fmt.Errorf("compressing a session token: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// unpackToken reads what packToken wrote. What it is given is authentic.
+func unpackToken(plain []byte) (*sessionToken, error) {
+	if len(plain) == 0 {
+		return nil, errBadToken
+	}
+	text := plain[1:]
+	switch plain[0] {
+	case tokenPlain:
+	case tokenDeflated:
+		var err error
+		if text, err = io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(text)), maxToken+1)); err != nil || len(text) > maxToken {
+			return nil, errBadToken
+		}
+	default:
+		return nil, errBadToken
+	}
+	t := &sessionToken{}
+	if err := json.Unmarshal(text, t); err != nil {
+		return nil, errBadToken
+	}
+	return t, nil
 }

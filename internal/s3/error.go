@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"spoor/internal/aws"
+	"spoor/internal/awshttp"
 )
 
 // failure is an error of S3's own table ("Error responses" in the S3 API
@@ -67,6 +68,9 @@ func writeError(w http.ResponseWriter, s *step, err error) {
 		default:
 			status = http.StatusBadRequest
 		}
+	}
+	if e.Encoded != "" {
+		w.Header().Set(awshttp.EncodedDenialHeader, e.Encoded)
 	}
 	code, message := e.Code, e.Message
 	if code == "AccessDenied" || code == "AccessDeniedException" {

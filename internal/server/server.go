@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"spoor/internal/athena"
-	"spoor/internal/aws"
 	"spoor/internal/awshttp"
 	"spoor/internal/call"
 	"spoor/internal/cloudtrail"
@@ -30,13 +29,14 @@ import (
 	"spoor/internal/engine/duckdb"
 	"spoor/internal/engine/pebble"
 	"spoor/internal/glue"
+	"spoor/internal/guard"
 	"spoor/internal/history"
 	"spoor/internal/iam"
 	"spoor/internal/journal"
 	"spoor/internal/keyspaces"
 	"spoor/internal/kv"
 	"spoor/internal/objects"
-	"spoor/internal/record"
+	"spoor/internal/oidc"
 	"spoor/internal/s3"
 	"spoor/internal/seal"
 	"spoor/internal/sts"
@@ -66,6 +66,7 @@ type Server struct {
 	objects   *objects.Store
 	directory *iam.Directory
 	auth      *authenticator
+	issuers   *oidc.Verifier
 	history   *history.Index
 	trails    *trail.Manager
 	registry  *s3.Registry
@@ -161,7 +162,19 @@ func (s *Server) openIdentities(context.Context) error {
 			return err
 		}
 	}
-	s.auth = &authenticator{directory: s.directory, now: time.Now, region: s.cfg.Region, class: s.cfg.Authenticator}
+	issuers := make([]oidc.Issuer, 0, len(s.cfg.OIDCIssuer))
+	for _, text := range s.cfg.OIDCIssuer {
+		issuer, err := oidc.ParseIssuer(text)
+		if err != nil {
+			return err
+		}
+		issuers = append(issuers, issuer)
+	}
+	if s.issuers, err = oidc.NewVerifier(issuers, time.Now); err != nil {
+		return err
+	}
+	s.auth = &authenticator{directory: s.directory, guard: guard.New(s.cfg.MaxAuthFailures, time.Now), now: time.Now,
+		region: s.cfg.Region, class: s.cfg.Authenticator, log: s.log}
 	s.trails, err = trail.Open(trail.Config{Store: s.store, Journal: s.journal, Sealer: sealer, Log: s.log, Now: time.Now,
 		Bucket:           &lateBucket{s},
 		DeliveryInterval: s.cfg.DeliveryInterval, DigestInterval: s.cfg.DigestInterval})
@@ -264,10 +277,10 @@ func (s *Server) openServices(context.Context) (err error) {
 		return err
 	}
 	s.handler, err = awshttp.NewHandler(awshttp.Config{
-		Path: s.path, Auth: s.auth, Log: s.log, Region: s.cfg.Region, Account: s.cfg.Account,
+		Path: s.path, Auth: s.auth, Log: s.log, Region: s.cfg.Region, Account: s.cfg.Account, Admit: s.auth.admitUnsigned,
 		S3: s3.New(s3.Config{Path: s.path, Auth: s.auth, Registry: s.registry, Store: s.objects, Region: s.cfg.Region, Account: s.cfg.Account, Log: s.log}),
 		Services: []*call.Service{
-			s.directory.Service(), sts.New(s.directory), s.athena.HTTP(), s.keyspaces.HTTP(),
+			s.directory.Service(), sts.New(sts.Config{Directory: s.directory, Issuers: s.issuers, Guessed: s.auth.guessed}), s.athena.HTTP(), s.keyspaces.HTTP(),
 			cloudtrail.Service(cloudtrail.Config{Trails: s.trails, History: s.history, Bucket: &lateBucket{s}}),
 		},
 	})
@@ -374,30 +387,6 @@ func (s *Server) serveCQL(what string, l net.Listener) {
 	})
 }
 
-// rejected records a login to CQL that failed. The user or key is named, not
-// proven. A name that belongs to no account is the default account's to know.
-func (s *Server) rejected(_ context.Context, r cqlserver.Rejection) {
-	if r.Reason != cqlserver.RejectAuthentication {
-		return
-	}
-	account := s.cfg.Account
-	if i := strings.LastIndex(r.User, "-at-"); i >= 0 && s.directory.HasAccount(r.User[i+len("-at-"):]) {
-		account = r.User[i+len("-at-"):]
-	}
-	c := &call.Call{RequestID: call.NewID(), EventID: call.NewID(), Region: s.auth.cqlRegion(r.Conn), AccountID: account, Start: time.Now(),
-		Caller:   &aws.Caller{Type: aws.Unknown, AccountID: account, UserName: r.User},
-		SourceIP: r.Conn.Remote.Addr().Unmap().String(), UserAgent: fmt.Sprintf("Cassandra Client/ProtocolV%d", r.Conn.Protocol)}
-	if r.Conn.TLS != nil {
-		c.TLS = record.NewTLS(r.Conn.TLS, r.Conn.TLS.ServerName)
-	}
-	err := aws.NewError(aws.Unauthenticated, "AccessDenied", "Provided username and/or password are incorrect")
-	if jerr := s.path.Reject(c, err, func(rec *record.Record) {
-		rec.EventSource, rec.EventName, rec.APIVersion, rec.ReadOnly = "cassandra.amazonaws.com", "Authenticate", "3.4.4", true
-	}); !errors.Is(jerr, err) {
-		s.log.Error("a failed login could not be recorded", "err", jerr)
-	}
-}
-
 // announce writes the addresses down for `spoor env`.
 func (s *Server) announce(context.Context) error {
 	s.ends.Region = s.cfg.Region
@@ -462,15 +451,4 @@ func (s *Server) Stop() error {
 		errs = append(errs, s.store.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// keyspacesRegion is the region in a name of Keyspaces' endpoints, such as
-// cassandra.eu-west-1.amazonaws.com.
-func keyspacesRegion(name string) (string, bool) {
-	rest, ok := strings.CutPrefix(strings.ToLower(name), "cassandra.")
-	if !ok {
-		return "", false
-	}
-	region, tail, _ := strings.Cut(rest, ".")
-	return region, region != "" && (tail == "amazonaws.com" || tail == "api.aws")
 }

@@ -35,7 +35,7 @@ func (t *tailStep) Describe(_ *call.Call, _ int, _ error, r *record.Record) {
 // sequence number: those after ?after=N, or from now on. A client that reads
 // slowly is simply behind; nothing waits for it.
 func (s *Server) tail(w http.ResponseWriter, r *http.Request) {
-	id, err := s.auth.Authenticate(r, nil, false)
+	id, err := s.auth.Authenticate(r, nil, "cloudtrail", false)
 	if err == nil {
 		c := awshttp.NewCall(r, s.path.Now(), s.cfg.Region)
 		c.Caller, c.AccountID = id.Caller, id.Caller.AccountID

@@ -20,6 +20,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"spoor/internal/aws"
 )
 
 // Limits of a signature's parts.
@@ -69,6 +71,9 @@ type Options struct {
 	// Region and Service are those that the credential must be scoped to; empty
 	// accepts any, for a caller that is told by the signature which one is meant.
 	Region, Service string
+	// ValidRegion, when set, must hold for the credential's region. Without it a
+	// caller could sign for a region of any name and length.
+	ValidRegion func(string) bool
 }
 
 // Verified is what a valid signature proves.
@@ -332,6 +337,9 @@ func (p *parsed) matches(r *http.Request, key []byte, payload string, s3 bool) b
 func (p *parsed) checkScope(o Options) error {
 	if o.Region != "" && p.region != o.Region {
 		return &Error{Reason: WrongRegion, Detail: o.Region, given: p.region}
+	}
+	if o.ValidRegion != nil && !o.ValidRegion(p.region) {
+		return &Error{Reason: WrongRegion, Detail: aws.GlobalRegion, given: p.region}
 	}
 	if o.Service != "" && p.service != o.Service {
 		return &Error{Reason: WrongService, Detail: o.Service, given: p.service}
