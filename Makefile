@@ -47,6 +47,11 @@ fuzz:
 crash: build
 	$(GO) test ./test/crash -run TestCrash -count=1 -timeout 30m -v -rounds $(or $(ROUNDS),20)
 
+# Shows every tampering of the tamper suite to the AWS CLI as well, and writes
+# the table in docs/SECURITY.md. Needs the AWS CLI.
+tamper:
+	$(GO) test ./test/tamper -run TestAWSCLI -count=1 -timeout 30m -aws
+
 # Prints the figures of docs/BENCHMARKS.md, all in one run.
 bench: build
 	$(GO) run ./test/bench
