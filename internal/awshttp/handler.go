@@ -236,6 +236,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, rq *request) err
 		}
 		rq.op = rq.form.Get("Action")
 	}
+	if rq.svc != nil && rq.svc.Protocol == call.RESTJSON {
+		rq.op = operationAt(rq.svc, r)
+		rq.form = r.URL.Query()
+	}
 	if rq.svc == nil {
 		return unknownOperation(rq)
 	}
@@ -276,6 +280,16 @@ func (h *Handler) identify(r *http.Request, rq *request) (*Identity, error) {
 		return &Identity{Caller: aws.AnonymousCaller()}, nil
 	}
 	return h.auth.Authenticate(r, rq.body, rq.svc.signingName(), rq.query)
+}
+
+// operationAt finds an operation of the REST protocol, "" for none.
+func operationAt(s *service, r *http.Request) string {
+	for i := range s.Operations {
+		if r.Method == http.MethodPost && r.URL.Path == s.Operations[i].Path {
+			return s.Operations[i].Name
+		}
+	}
+	return ""
 }
 
 // readBody reads a body of at most limit bytes.
@@ -379,6 +393,11 @@ func decodeInput(rq *request, op *call.Operation) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, m := range op.QueryMembers {
+		if v := rq.form.Get(m); v != "" {
+			tree[m] = v
+		}
+	}
 	in := op.NewInput()
 	if err := (assigner{text: rq.query}).assign(reflect.ValueOf(in), tree, ""); err != nil {
 		return nil, err
@@ -440,6 +459,9 @@ func (h *Handler) answer(w http.ResponseWriter, rq *request, s *step) {
 func contentType(rq *request) string {
 	if rq.svc != nil && rq.svc.Protocol == call.JSON10 {
 		return "application/x-amz-json-1.0"
+	}
+	if rq.svc != nil && rq.svc.Protocol == call.RESTJSON {
+		return "application/json"
 	}
 	return "application/x-amz-json-1.1"
 }

@@ -173,6 +173,8 @@ type Operation struct {
 	// Partial says what of AWS's behaviour the operation lacks; "" for none. It
 	// goes into docs/OPERATIONS.md.
 	Partial string
+	// RefusedCode is the error that Handle always ends in, after its checks.
+	RefusedCode string
 	// Path is the operation's path in the REST protocol, QueryMembers the input
 	// members that its query string carries.
 	Path         string
@@ -221,6 +223,12 @@ func Omit(members ...string) func(*Operation) {
 // docs/OPERATIONS.md.
 func Partial(missing string) func(*Operation) {
 	return func(o *Operation) { o.Partial = missing }
+}
+
+// Refuses marks an operation whose handler checks its input and then always
+// refuses with the given code.
+func Refuses(code string) func(*Operation) {
+	return func(o *Operation) { o.RefusedCode = code }
 }
 
 // At sets an operation's path in the REST protocol and the input members

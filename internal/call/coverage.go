@@ -30,6 +30,8 @@ func (s *Service) Coverage(operation string) Coverage {
 		case o.Name != operation:
 		case o.Refused != nil:
 			return refusal(o.Refused())
+		case o.RefusedCode != "":
+			return Coverage{Refusal, o.RefusedCode}
 		case o.Partial != "":
 			return Coverage{Part, o.Partial}
 		default:

@@ -1,13 +1,13 @@
 package cloudtrail
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 
-	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/trail"
 )
@@ -19,9 +19,6 @@ func (s *api) selectorOperations() []call.Operation {
 				return named(c, in.TrailName)
 			})),
 		call.Op("GetEventSelectors", onTrail("GetEventSelectors", func(in *sdk.GetEventSelectorsInput) *string { return in.TrailName }), handle(s.getEventSelectors), call.ReadOnly),
-		call.Op("PutInsightSelectors", onTrail("PutInsightSelectors", func(in *sdk.PutInsightSelectorsInput) *string { return in.TrailName }), handle(s.putInsightSelectors)),
-		call.Op("GetInsightSelectors", onTrail("GetInsightSelectors", func(in *sdk.GetInsightSelectorsInput) *string { return in.TrailName }), handle(s.getInsightSelectors), call.ReadOnly),
-		call.Op("GetEventConfiguration", onTrail("GetEventConfiguration", func(in *sdk.GetEventConfigurationInput) *string { return in.TrailName }), handle(s.getEventConfiguration), call.ReadOnly),
 	}
 }
 
@@ -36,7 +33,7 @@ func (s *api) putEventSelectors(c *call.Call, in *sdk.PutEventSelectorsInput) (*
 	case len(in.EventSelectors) > 0 && len(in.AdvancedEventSelectors) > 0:
 		return nil, badSelector("A trail can have event selectors or advanced event selectors, but not both.")
 	case len(in.AdvancedEventSelectors) > 0:
-		sel.Advanced, err = advancedSelectors(in.AdvancedEventSelectors)
+		sel.Advanced, err = advancedSelectors(in.AdvancedEventSelectors, trailRules)
 	case len(in.EventSelectors) > 0:
 		sel.Basic, err = basicSelectors(in.EventSelectors)
 	default:
@@ -142,16 +139,31 @@ func checkDataResource(r types.DataResource) error {
 	return nil
 }
 
-// fieldRules are the fields of advanced selectors on trails, by category (API
-// reference, "AdvancedFieldSelector"). True marks Equals as the only operator.
-var fieldRules = map[string]map[string]bool{
+// fieldRules are the fields of advanced selectors, by category (API reference,
+// "AdvancedFieldSelector"). True marks Equals as the only operator.
+type fieldRules map[string]map[string]bool
+
+// trailRules are those of trails.
+var trailRules = fieldRules{
 	"Management": {trail.FieldCategory: true, trail.FieldSource: false, trail.FieldReadOnly: true},
 	"Data": {trail.FieldCategory: true, trail.FieldResourceType: true, trail.FieldResourceARN: false, trail.FieldName: false, trail.FieldSource: false,
 		trail.FieldType: false, trail.FieldReadOnly: true, trail.FieldConsoleSession: false, trail.FieldUserARN: false},
-	"NetworkActivity": {trail.FieldCategory: true, trail.FieldSource: true, trail.FieldName: false, trail.FieldErrorCode: true, trail.FieldVPCEndpoint: false},
+	"NetworkActivity": networkRules,
 }
 
-func advancedSelectors(in []types.AdvancedEventSelector) ([]trail.AdvancedSelector, error) {
+var networkRules = map[string]bool{trail.FieldCategory: true, trail.FieldSource: true, trail.FieldName: false, trail.FieldErrorCode: true, trail.FieldVPCEndpoint: false}
+
+// storeRules are those of event data stores.
+var storeRules = fieldRules{
+	"Management": {trail.FieldCategory: true, trail.FieldSource: false, trail.FieldReadOnly: true, trail.FieldName: false, trail.FieldType: false,
+		trail.FieldConsoleSession: false, trail.FieldUserARN: false},
+	"Data":            trailRules["Data"],
+	"NetworkActivity": networkRules,
+	insightCategory:   {trail.FieldCategory: true}, "ConfigurationItem": {trail.FieldCategory: true},
+	"Evidence": {trail.FieldCategory: true}, activityCategory: {trail.FieldCategory: true},
+}
+
+func advancedSelectors(in []types.AdvancedEventSelector, rules fieldRules) ([]trail.AdvancedSelector, error) {
 	var out []trail.AdvancedSelector
 	values := 0
 	for _, x := range in {
@@ -171,13 +183,32 @@ func advancedSelectors(in []types.AdvancedEventSelector) ([]trail.AdvancedSelect
 			seen[fs.Field] = fs
 			a.Fields = append(a.Fields, fs)
 		}
-		if err := checkAdvanced(seen); err != nil {
+		if err := rules.check(seen); err != nil {
 			return nil, err
 		}
 		out = append(out, a)
 	}
 	if values > maxAdvancedValues {
-		return nil, badSelector("A trail's advanced event selectors can have at most %d values; %d are given.", maxAdvancedValues, values)
+		return nil, badSelector("The advanced event selectors can have at most %d values; %d are given.", maxAdvancedValues, values)
+	}
+	return out, nil
+}
+
+// storeSelectors checks the selectors of an event data store; none means all
+// management events.
+func storeSelectors(in []types.AdvancedEventSelector) ([]trail.AdvancedSelector, error) {
+	if len(in) == 0 {
+		return []trail.AdvancedSelector{{Name: defaultSelectorName, Fields: []trail.FieldSelector{{Field: trail.FieldCategory, Equals: []string{"Management"}}}}}, nil
+	}
+	out, err := advancedSelectors(in, storeRules)
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		kind := classOf(out[i : i+1])
+		if kind != classOf(out) || kind != classOf(nil) && len(out) > 1 {
+			return nil, badSelector("An event data store of the event category %s can have no other advanced event selector.", kind)
+		}
 	}
 	return out, nil
 }
@@ -190,19 +221,19 @@ func negated(f *trail.FieldSelector) int {
 	return len(f.NotEquals) + len(f.NotStartsWith) + len(f.NotEndsWith)
 }
 
-func checkAdvanced(fields map[string]trail.FieldSelector) error {
+func (rules fieldRules) check(fields map[string]trail.FieldSelector) error {
 	cat, ok := fields[trail.FieldCategory]
 	if !ok || len(cat.Equals) != 1 {
 		return badSelector("An advanced event selector must have the field eventCategory with one Equals value.")
 	}
 	category := cat.Equals[0]
-	rules, ok := fieldRules[category]
+	known, ok := rules[category]
 	if !ok {
-		return badSelector("The eventCategory %s is not valid for a trail. Valid values: Management, Data, NetworkActivity.", category)
+		return badSelector("The eventCategory %s is not valid. Valid values: %s.", category, strings.Join(slices.Sorted(maps.Keys(rules)), ", "))
 	}
 	for name, f := range fields {
-		equalsOnly, known := rules[name]
-		if !known {
+		equalsOnly, ok := known[name]
+		if !ok {
 			return badSelector("The field %s cannot be used with eventCategory %s.", name, category)
 		}
 		if equalsOnly && affixes(&f)+negated(&f) > 0 {
@@ -212,9 +243,14 @@ func checkAdvanced(fields map[string]trail.FieldSelector) error {
 	if f, ok := fields[trail.FieldReadOnly]; ok && (len(f.Equals) != 1 || f.Equals[0] != "true" && f.Equals[0] != "false") {
 		return badSelector("The field readOnly must equal either true or false.")
 	}
+	if f, ok := fields[trail.FieldConsoleSession]; ok && !onlyTrue(&f) {
+		return badSelector("The field sessionCredentialFromConsole can be used with Equals or NotEquals and the value true only.")
+	}
 	switch category {
 	case "Management":
-		return checkManagementSource(fields)
+		if _, anySource := known[trail.FieldName]; !anySource {
+			return checkManagementSource(fields)
+		}
 	case "Data":
 		if f, ok := fields[trail.FieldResourceType]; !ok || len(f.Equals) != 1 {
 			return badSelector("An advanced event selector for data events must have the field resources.type with one Equals value.")
@@ -228,6 +264,11 @@ func checkAdvanced(fields map[string]trail.FieldSelector) error {
 		}
 	}
 	return nil
+}
+
+// onlyTrue: the field is there and "true", or not there.
+func onlyTrue(f *trail.FieldSelector) bool {
+	return operands(f) == 1 && slices.Equal(append(slices.Clone(f.Equals), f.NotEquals...), []string{"true"})
 }
 
 // checkManagementSource: on trails, eventSource can only leave out the two
@@ -267,51 +308,4 @@ func sdkSelectors(s trail.Selectors) (basic []types.EventSelector, advanced []ty
 		advanced = append(advanced, x)
 	}
 	return basic, advanced
-}
-
-// trailOrStore finds the trail of an operation that takes a trail or an event
-// data store; there are none of the latter.
-func (s *api) trailOrStore(c *call.Call, name, store *string) (*trail.State, error) {
-	switch {
-	case str(name) != "" && str(store) != "":
-		return nil, invalid("InvalidParameterCombinationException", "Specify either a trail or an event data store, but not both.")
-	case str(store) != "":
-		return nil, &aws.Error{Op: "cloudtrail", Kind: aws.NotFound, Code: "EventDataStoreNotFoundException",
-			Message: "The specified event data store " + str(store) + " was not found."}
-	case str(name) == "":
-		return nil, invalid("InvalidParameterException", "Specify a trail or an event data store.")
-	}
-	return s.findTrail(c, *name)
-}
-
-// putInsightSelectors knows trails without Insights only: it takes an empty
-// list, which turns nothing off.
-func (s *api) putInsightSelectors(c *call.Call, in *sdk.PutInsightSelectorsInput) (*sdk.PutInsightSelectorsOutput, error) {
-	t, err := s.trailOrStore(c, in.TrailName, in.EventDataStore)
-	if err != nil {
-		return nil, err
-	}
-	if len(in.InsightSelectors) > 0 {
-		return nil, &aws.Error{Op: "cloudtrail.PutInsightSelectors", Kind: aws.Unsupported, Code: "UnsupportedOperationException",
-			Message: "CloudTrail Insights is not offered by this server."}
-	}
-	return &sdk.PutInsightSelectorsOutput{TrailARN: new(t.ARN()), InsightSelectors: []types.InsightSelector{}}, nil
-}
-
-func (s *api) getInsightSelectors(c *call.Call, in *sdk.GetInsightSelectorsInput) (*sdk.GetInsightSelectorsOutput, error) {
-	t, err := s.trailOrStore(c, in.TrailName, in.EventDataStore)
-	if err != nil {
-		return nil, err
-	}
-	return nil, &aws.Error{Op: "cloudtrail.GetInsightSelectors", Kind: aws.NotFound, Code: "InsightNotEnabledException",
-		Message: "Trail " + t.Name + " does not have Insights enabled. Edit the trail settings to enable Insights, and then try the operation again."}
-}
-
-func (s *api) getEventConfiguration(c *call.Call, in *sdk.GetEventConfigurationInput) (*sdk.GetEventConfigurationOutput, error) {
-	t, err := s.trailOrStore(c, in.TrailName, in.EventDataStore)
-	if err != nil {
-		return nil, err
-	}
-	return &sdk.GetEventConfigurationOutput{TrailARN: new(t.ARN()), MaxEventSize: types.MaxEventSizeStandard,
-		ContextKeySelectors: []types.ContextKeySelector{}, AggregationConfigurations: []types.AggregationConfiguration{}}, nil
 }

@@ -16,6 +16,8 @@ import (
 	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/history"
+	"spoor/internal/kv"
+	"spoor/internal/lake"
 	"spoor/internal/record"
 	"spoor/internal/trail"
 )
@@ -38,44 +40,41 @@ const (
 
 // Config is what the service needs.
 type Config struct {
+	Store   *kv.Store
 	Trails  *trail.Manager
+	Lake    *lake.Manager
 	History *history.Index
 	Bucket  trail.Bucket
 }
 
 type api struct {
+	store   *kv.Store
 	trails  *trail.Manager
+	lake    *lake.Manager
 	history *history.Index
 	bucket  trail.Bucket
 }
 
+func newAPI(c Config) *api { return &api{c.Store, c.Trails, c.Lake, c.History, c.Bucket} }
+
 // Service is AWS CloudTrail as the HTTP listener serves it.
 func Service(c Config) *call.Service {
-	s := &api{c.Trails, c.History, c.Bucket}
+	s := newAPI(c)
 	return &call.Service{
 		Name: "cloudtrail", EventSource: "cloudtrail.amazonaws.com", APIVersion: "2013-11-01", Protocol: call.JSON11,
 		TargetPrefixes: []string{"com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101", "CloudTrail_20131101"},
-		Operations:     slices.Concat(s.trailOperations(), s.selectorOperations(), s.tagOperations(), s.lookupOperations()),
-		Refused:        strings.Fields(refused), RefusedError: refusedError, ValidationError: validationError,
+		Operations: slices.Concat(s.trailOperations(), s.selectorOperations(), s.insightOperations(), s.tagOperations(), s.lookupOperations(),
+			s.storeOperations(), s.channelOperations(), s.policyOperations(), s.dashboardOperations(), s.importOperations(), s.organizationOperations()),
+		Refused:      []string{"CancelQuery", "DescribeQuery", "GenerateQuery", "GetQueryResults", "ListQueries", "SearchSampleQueries", "StartQuery"},
+		RefusedError: refusedError, ValidationError: validationError,
 	}
 }
 
-// refused are the operations of CloudTrail Lake, channels, imports, dashboards
-// and organizations.
-const refused = `
-CancelQuery CreateChannel CreateDashboard CreateEventDataStore DeleteChannel DeleteDashboard DeleteEventDataStore
-DeleteResourcePolicy DeregisterOrganizationDelegatedAdmin DescribeQuery DisableFederation EnableFederation GenerateQuery GetChannel
-GetDashboard GetEventDataStore GetImport GetQueryResults GetResourcePolicy ListChannels ListDashboards ListEventDataStores
-ListImportFailures ListImports ListInsightsData ListInsightsMetricData ListQueries PutEventConfiguration PutResourcePolicy
-RegisterOrganizationDelegatedAdmin RestoreEventDataStore SearchSampleQueries StartDashboardRefresh StartEventDataStoreIngestion
-StartImport StartQuery StopEventDataStoreIngestion StopImport UpdateChannel UpdateDashboard UpdateEventDataStore`
+// unsupported is the code of what AWS offers and this server does not.
+const unsupported = "UnsupportedOperationException"
 
 func refusedError(operation string) error {
-	if strings.HasSuffix(operation, "OrganizationDelegatedAdmin") {
-		return organizationsNotInUse("cloudtrail." + operation)
-	}
-	return &aws.Error{Op: "cloudtrail." + operation, Kind: aws.Unsupported, Code: "UnsupportedOperationException",
-		Message: "The operation " + operation + " is not offered by this server."}
+	return notOffered(operation, "The operation "+operation+" is not offered by this server.")
 }
 
 func organizationsNotInUse(op string) error {

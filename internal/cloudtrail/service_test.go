@@ -1,12 +1,15 @@
 package cloudtrail
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +30,7 @@ import (
 	"spoor/internal/history"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
+	"spoor/internal/lake"
 	"spoor/internal/record"
 	"spoor/internal/trail"
 )
@@ -74,6 +78,36 @@ type sealer struct{}
 func (sealer) Put(b *kv.Batch, key, plain []byte)              { b.Set(key, plain) }
 func (sealer) Get(store *kv.Store, key []byte) ([]byte, error) { return store.Get(key) }
 
+// files is the object storage that imports read, by "bucket/key".
+type files struct {
+	mu      sync.Mutex
+	objects map[string][]byte
+	opened  []string
+}
+
+func (f *files) List(_ context.Context, bucket, prefix, after string, fn func(key string) bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(f.objects)) {
+		key, in := strings.CutPrefix(name, bucket+"/")
+		if in && strings.HasPrefix(key, prefix) && key > after && !fn(key) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (f *files) Open(_ context.Context, bucket, key string) (io.ReadCloser, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.opened = append(f.opened, key)
+	b, ok := f.objects[bucket+"/"+key]
+	if !ok {
+		return nil, lake.ErrNoObject
+	}
+	return io.NopCloser(bytes.NewReader(b)), nil
+}
+
 // anyone lets every call in as the account's root user.
 type anyone struct{}
 
@@ -104,6 +138,8 @@ type rig struct {
 	store  *kv.Store
 	jr     *journal.Journal
 	trails *trail.Manager
+	lake   *lake.Manager
+	files  *files
 	url    string
 }
 
@@ -122,20 +158,25 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.files = &files{objects: map[string][]byte{}}
+	if r.lake, err = lake.Open(lake.Config{Store: r.store, Journal: r.jr, Source: r.files, Log: quiet, Now: time.Now}); err != nil {
+		t.Fatal(err)
+	}
 	hist, err := history.Open(history.Config{Store: r.store, Journal: r.jr, Log: quiet, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := &call.Path{Auth: r.asked, Selector: r.trails, Journal: r.jr, Store: r.store, Now: time.Now, Log: quiet}
+	conf := Config{Store: r.store, Trails: r.trails, Lake: r.lake, History: hist, Bucket: r.bucket}
+	path := &call.Path{Auth: r.asked, Selector: call.Selectors{r.trails, r.lake}, Journal: r.jr, Store: r.store, Now: time.Now, Log: quiet}
 	h, err := awshttp.NewHandler(awshttp.Config{Path: path, Auth: anyone{}, Log: quiet, Region: region, Account: account, S3: http.NotFoundHandler(),
-		Services: []*call.Service{Service(Config{Trails: r.trails, History: hist, Bucket: r.bucket})}})
+		Services: []*call.Service{Service(conf), DataService(conf)}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(h)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{r.trails.Run, hist.Run} {
+	for _, run := range []func(context.Context) error{r.trails.Run, hist.Run, r.lake.Run, r.lake.RunImports} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
 				t.Error(err)
@@ -334,6 +375,8 @@ func TestErrors(t *testing.T) {
 	add("insights", err, "InsightNotEnabledException", "")
 	_, err = c.StartQuery(ctx, &sdk.StartQueryInput{QueryStatement: new("SELECT 1")})
 	add("refused", err, "UnsupportedOperationException", "StartQuery")
+	_, err = c.GetEventDataStore(ctx, &sdk.GetEventDataStoreInput{EventDataStore: new("123e4567-e89b-12d3-a456-426614174000")})
+	add("no store", err, "EventDataStoreNotFoundException", "")
 	_, err = c.RegisterOrganizationDelegatedAdmin(ctx, &sdk.RegisterOrganizationDelegatedAdminInput{MemberAccountId: new(account)})
 	add("organizations", err, "OrganizationsNotInUseException", "")
 	_, err = c.AddTags(ctx, &sdk.AddTagsInput{ResourceId: new(strings.Replace(audit, "audit", "absent", 1)), TagsList: []types.Tag{{Key: new("k")}}})

@@ -14,16 +14,20 @@ import (
 
 func (s *api) tagOperations() []call.Operation {
 	return []call.Operation{
-		call.Op("AddTags", func(_ *call.Call, in *sdk.AddTagsInput) ([]call.Permission, error) {
-			return []call.Permission{{Action: "cloudtrail:AddTags", Resource: str(in.ResourceId), Context: tagKeys(in.TagsList)}}, nil
-		}, handle(s.addTags), resource(func(_ *call.Call, in *sdk.AddTagsInput, _ *sdk.AddTagsOutput) string { return str(in.ResourceId) })),
-		call.Op("RemoveTags", func(_ *call.Call, in *sdk.RemoveTagsInput) ([]call.Permission, error) {
-			return []call.Permission{{Action: "cloudtrail:RemoveTags", Resource: str(in.ResourceId), Context: tagKeys(in.TagsList)}}, nil
-		}, handle(s.removeTags), resource(func(_ *call.Call, in *sdk.RemoveTagsInput, _ *sdk.RemoveTagsOutput) string { return str(in.ResourceId) })),
-		call.Op("ListTags", func(_ *call.Call, in *sdk.ListTagsInput) ([]call.Permission, error) {
+		call.Op("AddTags", func(c *call.Call, in *sdk.AddTagsInput) ([]call.Permission, error) {
+			return s.tagPermission(c, "AddTags", str(in.ResourceId), in.TagsList)
+		}, handle(s.addTags), heldResource(func(in *sdk.AddTagsInput) *string { return in.ResourceId })),
+		call.Op("RemoveTags", func(c *call.Call, in *sdk.RemoveTagsInput) ([]call.Permission, error) {
+			return s.tagPermission(c, "RemoveTags", str(in.ResourceId), in.TagsList)
+		}, handle(s.removeTags), heldResource(func(in *sdk.RemoveTagsInput) *string { return in.ResourceId })),
+		call.Op("ListTags", func(c *call.Call, in *sdk.ListTagsInput) ([]call.Permission, error) {
 			var out []call.Permission
 			for _, arn := range in.ResourceIdList {
-				out = append(out, call.Permission{Action: "cloudtrail:ListTags", Resource: arn})
+				p, err := s.heldPermission(c, "ListTags", arn)
+				if err != nil {
+					return out, err
+				}
+				out = append(out, p)
 			}
 			if len(out) == 0 {
 				out = append(out, call.Permission{Action: "cloudtrail:ListTags", Resource: "*"})
@@ -31,6 +35,17 @@ func (s *api) tagOperations() []call.Operation {
 			return out, nil
 		}, handle(s.listTags), call.ReadOnly),
 	}
+}
+
+func (s *api) tagPermission(c *call.Call, op, arn string, tags []types.Tag) ([]call.Permission, error) {
+	p, err := s.heldPermission(c, op, arn)
+	for k, v := range tagKeys(tags) {
+		if p.Context == nil {
+			p.Context = map[string][]string{}
+		}
+		p.Context[k] = v
+	}
+	return []call.Permission{p}, err
 }
 
 // tagKeys are the condition keys of tags given with a call.
@@ -78,34 +93,6 @@ func mergeTags(have []trail.Tag, add []types.Tag) ([]trail.Tag, error) {
 	return out, nil
 }
 
-// taggable finds the trail of a tag operation.
-func (s *api) taggable(c *call.Call, arn string) (*trail.State, error) {
-	a, err := aws.ParseARN(arn)
-	if err != nil || a.Service != "cloudtrail" {
-		return nil, invalid("CloudTrailARNInvalidException", "Resource ARN %s is not valid.", arn)
-	}
-	kind, _, _ := strings.Cut(a.Resource, "/")
-	switch kind {
-	case "trail":
-	case "eventdatastore", "channel", "dashboard":
-		return nil, resourceNotFound(arn)
-	default:
-		return nil, invalid("ResourceTypeNotSupportedException", "The resource type %s is not supported by this operation.", kind)
-	}
-	if err := checkTrailARN(arn); err != nil {
-		return nil, err
-	}
-	t := s.trails.Trail(arn)
-	if t == nil || t.Account != c.AccountID {
-		return nil, resourceNotFound(arn)
-	}
-	return t, nil
-}
-
-func resourceNotFound(arn string) error {
-	return &aws.Error{Op: "cloudtrail", Kind: aws.NotFound, Code: "ResourceNotFoundException", Message: "Resource " + arn + " does not exist."}
-}
-
 func (s *api) addTags(c *call.Call, in *sdk.AddTagsInput) (*sdk.AddTagsOutput, error) {
 	return &sdk.AddTagsOutput{}, s.changeTags(c, str(in.ResourceId), func(have []trail.Tag) ([]trail.Tag, error) {
 		return mergeTags(have, in.TagsList)
@@ -129,16 +116,14 @@ func (s *api) removeTags(c *call.Call, in *sdk.RemoveTagsInput) (*sdk.RemoveTags
 }
 
 func (s *api) changeTags(c *call.Call, arn string, fn func([]trail.Tag) ([]trail.Tag, error)) error {
-	s.trails.Lock(c)
-	old, err := s.taggable(c, arn)
+	h, err := s.hold(c, arn, true)
 	if err != nil {
 		return err
 	}
-	t := *old
-	if t.Tags, err = fn(old.Tags); err != nil {
+	if h.tags, err = fn(h.tags); err != nil {
 		return err
 	}
-	return s.trails.Put(c, &t)
+	return h.save(h)
 }
 
 func (s *api) listTags(c *call.Call, in *sdk.ListTagsInput) (*sdk.ListTagsOutput, error) {
@@ -150,15 +135,11 @@ func (s *api) listTags(c *call.Call, in *sdk.ListTagsInput) (*sdk.ListTagsOutput
 	}
 	out := &sdk.ListTagsOutput{ResourceTagList: []types.ResourceTag{}}
 	for _, arn := range in.ResourceIdList {
-		t, err := s.taggable(c, arn)
+		h, err := s.hold(c, arn, false)
 		if err != nil {
 			return nil, err
 		}
-		list := types.ResourceTag{ResourceId: new(arn), TagsList: []types.Tag{}}
-		for _, x := range t.Tags {
-			list.TagsList = append(list.TagsList, types.Tag{Key: new(x.Key), Value: new(x.Value)})
-		}
-		out.ResourceTagList = append(out.ResourceTagList, list)
+		out.ResourceTagList = append(out.ResourceTagList, types.ResourceTag{ResourceId: new(arn), TagsList: sdkTags(h.tags)})
 	}
 	return out, nil
 }

@@ -15,6 +15,7 @@ const (
 	SpaceHistory Space = 0x06 // event history index
 	SpaceState   Space = 0x07 // services' state: Key(SpaceState, service, table, account, region, id…)
 	SpaceDeliver Space = 0x08 // trail delivery: files and digests being delivered
+	SpaceLake    Space = 0x09 // event data stores: their events and what reads for them
 	SpaceCQL     Space = 0x10 // CQL rows
 	SpaceSecret  Space = 0x11 // sealed secrets
 )

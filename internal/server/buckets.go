@@ -3,7 +3,10 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 
+	"spoor/internal/lake"
 	"spoor/internal/objects"
 	"spoor/internal/s3"
 	"spoor/internal/trail"
@@ -30,6 +33,28 @@ func (b trailBucket) Put(ctx context.Context, bucket, key string, body []byte, o
 	err := b.store.Put(ctx, bucket, key, body, objects.PutOptions{ContentType: o.ContentType, ContentEncoding: o.ContentEncoding, Metadata: o.Metadata})
 	if errors.Is(err, objects.ErrNoSuchBucket) {
 		return trail.ErrNoSuchBucket
+	}
+	return err
+}
+
+// importSource is the object storage as imports of event data stores see it.
+// Whether the caller may read the bucket was asked when the import began.
+type importSource struct{ store *objects.Store }
+
+var _ lake.Source = importSource{}
+
+func (i importSource) List(ctx context.Context, bucket, prefix, after string, fn func(key string) bool) error {
+	return absent(i.store.List(ctx, bucket, prefix, after, func(it objects.Item) bool { return fn(it.Key) }))
+}
+
+func (i importSource) Open(ctx context.Context, bucket, key string) (io.ReadCloser, error) {
+	r, _, err := i.store.Get(ctx, bucket, key)
+	return r, absent(err)
+}
+
+func absent(err error) error {
+	if errors.Is(err, objects.ErrNoSuchBucket) || errors.Is(err, objects.ErrNoSuchKey) {
+		return fmt.Errorf("%w: %w", lake.ErrNoObject, err)
 	}
 	return err
 }

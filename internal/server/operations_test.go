@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write docs/OPERATIONS.md anew")
 func described() map[string]func(operation string) call.Coverage {
 	out := map[string]func(string) call.Coverage{}
 	for _, s := range []*call.Service{
-		new(athena.Service).HTTP(), cloudtrail.Service(cloudtrail.Config{}), new(keyspaces.Service).HTTP(), new(iam.Directory).Service(), sts.New(nil),
+		new(athena.Service).HTTP(), cloudtrail.Service(cloudtrail.Config{}), cloudtrail.DataService(cloudtrail.Config{}), new(keyspaces.Service).HTTP(), new(iam.Directory).Service(), sts.New(sts.Config{}),
 	} {
 		out[s.Name] = s.Coverage
 	}

@@ -35,6 +35,7 @@ import (
 	"spoor/internal/journal"
 	"spoor/internal/keyspaces"
 	"spoor/internal/kv"
+	"spoor/internal/lake"
 	"spoor/internal/objects"
 	"spoor/internal/oidc"
 	"spoor/internal/s3"
@@ -69,6 +70,7 @@ type Server struct {
 	issuers   *oidc.Verifier
 	history   *history.Index
 	trails    *trail.Manager
+	lake      *lake.Manager
 	registry  *s3.Registry
 	keyspaces *keyspaces.Service
 	engine    *duckdb.Engine
@@ -211,7 +213,10 @@ func (s *Server) openTrails(context.Context) (err error) {
 	if s.registry, err = s3.OpenRegistry(s.store); err != nil {
 		return err
 	}
-	s.path = &call.Path{Auth: s.directory, Selector: s.trails, Journal: s.journal, Store: s.store,
+	if s.lake, err = lake.Open(lake.Config{Store: s.store, Journal: s.journal, Source: importSource{s.objects}, Log: s.log, Now: time.Now}); err != nil {
+		return err
+	}
+	s.path = &call.Path{Auth: s.directory, Selector: call.Selectors{s.trails, s.lake}, Journal: s.journal, Store: s.store,
 		AlwaysData: s.cfg.DataEvents == "always", Now: time.Now, Log: s.log}
 	if s.history, err = history.Open(history.Config{Store: s.store, Journal: s.journal, Log: s.log, Now: time.Now, Retention: s.cfg.HistoryRetention}); err != nil {
 		return err
@@ -221,6 +226,8 @@ func (s *Server) openTrails(context.Context) (err error) {
 	s.cancel = cancel
 	s.goes("event history", func() error { return s.history.Run(ctx) })
 	s.goes("delivery", func() error { return s.trails.Run(ctx) })
+	s.goes("event data stores", func() error { return s.lake.Run(ctx) })
+	s.goes("imports", func() error { return s.lake.RunImports(ctx) })
 	s.goes("last use of credentials", func() error { return s.keepLastUsed(ctx) })
 	s.goes("object gateway", func() error {
 		select {
@@ -276,12 +283,13 @@ func (s *Server) openServices(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	trailAPI := cloudtrail.Config{Store: s.store, Trails: s.trails, Lake: s.lake, History: s.history, Bucket: &lateBucket{s}}
 	s.handler, err = awshttp.NewHandler(awshttp.Config{
 		Path: s.path, Auth: s.auth, Log: s.log, Region: s.cfg.Region, Account: s.cfg.Account, Admit: s.auth.admitUnsigned,
 		S3: s3.New(s3.Config{Path: s.path, Auth: s.auth, Registry: s.registry, Store: s.objects, Region: s.cfg.Region, Account: s.cfg.Account, Log: s.log}),
 		Services: []*call.Service{
 			s.directory.Service(), sts.New(sts.Config{Directory: s.directory, Issuers: s.issuers, Guessed: s.auth.guessed}), s.athena.HTTP(), s.keyspaces.HTTP(),
-			cloudtrail.Service(cloudtrail.Config{Trails: s.trails, History: s.history, Bucket: &lateBucket{s}}),
+			cloudtrail.Service(trailAPI), cloudtrail.DataService(trailAPI),
 		},
 	})
 	return err

@@ -31,6 +31,12 @@ type Tag struct {
 	Value string `json:"value"`
 }
 
+// Insight is an insight selector of a trail.
+type Insight struct {
+	Type       string   `json:"type"`
+	Categories []string `json:"categories,omitempty"`
+}
+
 // State is a trail. A State that Manager gave out does not change.
 type State struct {
 	Version    int       `json:"version"`
@@ -39,6 +45,7 @@ type State struct {
 	Name       string    `json:"name"`
 	Settings   Settings  `json:"settings"`
 	Tags       []Tag     `json:"tags,omitempty"`
+	Insights   []Insight `json:"insights,omitempty"`
 	Created    time.Time `json:"created"`
 	Started    time.Time `json:"started,omitzero"` // last StartLogging
 	Stopped    time.Time `json:"stopped,omitzero"` // last StopLogging

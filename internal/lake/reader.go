@@ -1,0 +1,265 @@
+package lake
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"spoor/internal/journal"
+	"spoor/internal/kv"
+	"spoor/internal/record"
+	"spoor/internal/trail"
+)
+
+// Cursor is the name of the stores' cursor in the journal. It is there only
+// while some store takes events.
+const Cursor = "lake"
+
+const (
+	batchEvents = 4096    // events of one commit, at most
+	batchBytes  = 8 << 20 // of events of one commit, about
+	cursorEvery = 16384   // records read without one that a store wants
+	expiryPause = time.Hour
+	faultPause  = 5 * time.Second
+)
+
+// reader fills the stores from the journal.
+type reader struct {
+	m       *Manager
+	loaded  bool
+	at      uint64 // read up to here
+	durable uint64 // of the cursor
+	run     map[string]*follow
+	changes []pendingChange
+}
+
+type follow struct {
+	running
+	match trail.Matcher
+}
+
+type pendingChange struct {
+	key []byte
+	change
+}
+
+// Run fills the stores until ctx ends. An error means that the journal cannot
+// be written any more.
+//
+// Crash story: the copies of records, the settings that hold from there on and
+// the cursor are one batch. A crash before it repeats the reading, which
+// writes the same keys.
+func (m *Manager) Run(ctx context.Context) error {
+	r := &reader{m: m}
+	var expire time.Time
+	for ctx.Err() == nil {
+		err := r.step(ctx)
+		if now := m.cfg.Now(); err == nil && !now.Before(expire) {
+			err = m.Expire()
+			expire = now.Add(expiryPause)
+		}
+		if errors.Is(err, journal.ErrClosed) || errors.Is(err, journal.ErrFailed) {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if err != nil && ctx.Err() == nil {
+			m.cfg.Log.Error("the event data stores cannot be filled and are tried again", "pause", faultPause, "err", err)
+			r.loaded = false
+			wait(ctx, faultPause, nil)
+			continue
+		}
+		if !r.loaded {
+			wait(ctx, expiryPause, m.wake)
+			continue
+		}
+		timed, cancel := context.WithTimeout(ctx, expiryPause)
+		_, err = m.cfg.Journal.Wait(timed, r.at)
+		cancel()
+		if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait returns after d, when c has something, or when ctx ends.
+func wait(ctx context.Context, d time.Duration, c <-chan struct{}) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c:
+	case <-ctx.Done():
+	}
+}
+
+// load reads the durable state.
+func (r *reader) load() (err error) {
+	if r.at, err = r.m.cfg.Journal.Cursor(Cursor); err != nil {
+		return err
+	}
+	r.durable = r.at
+	r.run = map[string]*follow{}
+	err = r.m.cfg.Store.Scan(runPrefix(), func(_, v []byte) (bool, error) {
+		f := &follow{}
+		if err := decodeRow(v, &f.running, &f.Version); err != nil {
+			return false, err
+		}
+		f.match = trail.NewMatcher(f.Settings.Selectors)
+		r.run[f.ID] = f
+		return true, nil
+	})
+	r.loaded = err == nil
+	return err
+}
+
+func (r *reader) loadChanges() error {
+	r.changes = r.changes[:0]
+	return r.m.cfg.Store.Scan(changePrefix(), func(k, v []byte) (bool, error) {
+		p := pendingChange{key: slices.Clone(k)}
+		if err := decodeRow(v, &p.change, &p.Version); err != nil {
+			return false, err
+		}
+		r.changes = append(r.changes, p)
+		return true, nil
+	})
+}
+
+// step reads up to the journal's head. Without a store that takes events it
+// gives the cursor up, so that the journal may be trimmed.
+func (r *reader) step(ctx context.Context) error {
+	if !r.loaded {
+		if err := r.load(); err != nil {
+			return err
+		}
+	}
+	for ctx.Err() == nil {
+		// The head is taken first: a change whose record is before it is seen.
+		head := r.m.cfg.Journal.Head()
+		if err := r.loadChanges(); err != nil {
+			return err
+		}
+		if len(r.run) == 0 && len(r.changes) == 0 {
+			return r.retire()
+		}
+		if r.at >= head {
+			r.m.reach(r.at, false)
+			return nil
+		}
+		if err := r.batch(head); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retire drops the cursor, unless a change came in between.
+func (r *reader) retire() error {
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	if err := r.loadChanges(); err != nil || len(r.changes) > 0 {
+		return err
+	}
+	b := r.m.cfg.Store.NewBatch()
+	journal.DropCursor(b, Cursor)
+	if err := r.m.cfg.Journal.Commit(b); err != nil {
+		return err
+	}
+	r.loaded = false
+	r.m.reach(r.at, true)
+	return nil
+}
+
+// batch copies the next records.
+func (r *reader) batch(head uint64) error {
+	b := r.m.cfg.Store.NewBatch()
+	read, copied, size := 0, 0, 0
+	var key []byte
+	err := r.m.cfg.Journal.Read(r.at, head, func(it journal.Item) (bool, error) {
+		r.at = it.Seq
+		read++
+		for len(r.changes) > 0 && r.changes[0].EventID == it.Field(record.FieldEventID) {
+			r.apply(b, &r.changes[0])
+			r.changes = r.changes[1:]
+		}
+		for _, f := range r.run {
+			if !f.wants(&it.Entry) {
+				continue
+			}
+			key = eventKey(key, f.ID, it.Time, FromJournal, binary.BigEndian.AppendUint64(nil, it.Seq))
+			b.Set(key, it.JSON)
+			copied++
+			size += len(it.JSON)
+		}
+		return copied < batchEvents && size < batchBytes && read < cursorEvery, nil
+	})
+	if r.at < head && read == 0 {
+		r.at = head // the rest was trimmed
+	}
+	if err != nil || b.Empty() && r.at-r.durable < cursorEvery {
+		return errors.Join(err, b.Close())
+	}
+	journal.SetCursor(b, Cursor, r.at)
+	if err := r.m.cfg.Journal.Commit(b); err != nil {
+		return fmt.Errorf("filling the event data stores: %w", err)
+	}
+	r.durable = r.at
+	return nil
+}
+
+func (f *follow) wants(e *record.Entry) bool {
+	return e.Field(record.FieldAccount) == f.Account && (f.Settings.MultiRegion || e.Field(record.FieldRegion) == f.Region) && f.match.SelectsEntry(e)
+}
+
+// apply makes a change hold from its own record on.
+func (r *reader) apply(b *kv.Batch, p *pendingChange) {
+	b.Delete(p.key)
+	if !p.Settings.Ingesting {
+		delete(r.run, p.ID)
+		b.Delete(runKey(p.ID))
+		return
+	}
+	r.run[p.ID] = &follow{p.running, trail.NewMatcher(p.Settings.Selectors)}
+	b.Set(runKey(p.ID), mustJSON(p.running))
+}
+
+// Expire removes events older than their store's retention, and the stores
+// whose time to be restored has passed.
+func (m *Manager) Expire() error {
+	now := m.cfg.Now()
+	for arn, s := range m.snap.Load().stores {
+		if !s.gone(now) {
+			b := m.cfg.Store.NewBatch()
+			b.DeleteRange(eventPrefix(s.ID), eventKey(nil, s.ID, now.AddDate(0, 0, -s.RetentionDays), 0, nil))
+			if err := m.cfg.Journal.Commit(b); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := m.remove(arn, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Manager) remove(arn string, s *Store) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if cur := m.snap.Load().stores[arn]; cur == nil || !cur.gone(m.cfg.Now()) {
+		return nil
+	}
+	b := m.cfg.Store.NewBatch()
+	b.Delete(storeKey(s.Account, s.Region, s.ID))
+	b.DeleteRange(eventPrefix(s.ID), kv.PrefixEnd(eventPrefix(s.ID)))
+	if err := m.cfg.Journal.Commit(b); err != nil {
+		return err
+	}
+	m.replace(arn, nil, false)
+	return nil
+}
