@@ -237,7 +237,7 @@ func (a assigner) assign(dst reflect.Value, src any, path string) error {
 	case reflect.Map:
 		obj, ok := src.(map[string]any)
 		if !ok {
-			return wrongType(path, src, "a map")
+			return wrongType(src, "a map")
 		}
 		dst.Set(reflect.MakeMapWithSize(dst.Type(), len(obj)))
 		for k, x := range obj {
@@ -251,7 +251,7 @@ func (a assigner) assign(dst reflect.Value, src any, path string) error {
 	case reflect.String:
 		s, ok := src.(string)
 		if !ok {
-			return wrongType(path, src, "a String")
+			return wrongType(src, "a String")
 		}
 		dst.SetString(s)
 		return nil
@@ -263,7 +263,7 @@ func (a assigner) assign(dst reflect.Value, src any, path string) error {
 func (a assigner) assignStruct(dst reflect.Value, src any, path string) error {
 	obj, ok := src.(map[string]any)
 	if !ok {
-		return wrongType(path, src, "a structure")
+		return wrongType(src, "a structure")
 	}
 	for k, x := range obj {
 		f := dst.FieldByName(upperFirst(k))
@@ -281,7 +281,7 @@ func (a assigner) assignSlice(dst reflect.Value, src any, path string) error {
 	if dst.Type().Elem().Kind() == reflect.Uint8 {
 		s, ok := src.(string)
 		if !ok {
-			return wrongType(path, src, "a blob")
+			return wrongType(src, "a blob")
 		}
 		b, err := base64.StdEncoding.DecodeString(s)
 		if err != nil {
@@ -295,7 +295,7 @@ func (a assigner) assignSlice(dst reflect.Value, src any, path string) error {
 		if s, isText := src.(string); a.text && isText && s == "" {
 			list = []any{}
 		} else {
-			return wrongType(path, src, "a list")
+			return wrongType(src, "a list")
 		}
 	}
 	out := reflect.MakeSlice(dst.Type(), 0, min(len(list), 1024))
@@ -314,7 +314,7 @@ func (a assigner) assignScalar(dst reflect.Value, src any, path string) error {
 	if a.text {
 		s, ok := src.(string)
 		if !ok {
-			return wrongType(path, src, "a value")
+			return wrongType(src, "a value")
 		}
 		if dst.Kind() == reflect.Bool {
 			v, err := strconv.ParseBool(strings.ToLower(s))
@@ -329,14 +329,14 @@ func (a assigner) assignScalar(dst reflect.Value, src any, path string) error {
 	if dst.Kind() == reflect.Bool {
 		v, ok := src.(bool)
 		if !ok {
-			return wrongType(path, src, "a Boolean")
+			return wrongType(src, "a Boolean")
 		}
 		dst.SetBool(v)
 		return nil
 	}
 	n, ok := src.(json.Number)
 	if !ok {
-		return wrongType(path, src, "a number")
+		return wrongType(src, numberNames[dst.Kind()])
 	}
 	switch dst.Kind() {
 	case reflect.Int32, reflect.Int64:
@@ -356,6 +356,9 @@ func (a assigner) assignScalar(dst reflect.Value, src any, path string) error {
 	}
 	return nil
 }
+
+// numberNames are AWS's names of the number types.
+var numberNames = map[reflect.Kind]string{reflect.Int32: "an Integer", reflect.Int64: "a Long", reflect.Float32: "a Float", reflect.Float64: "a Double"}
 
 // maxEpoch keeps times inside what RFC 3339 can print.
 const maxEpoch = 253402300799
@@ -378,24 +381,35 @@ func (a assigner) assignTime(dst reflect.Value, src any, path string) error {
 		dst.Set(reflect.ValueOf(t.UTC()))
 		return nil
 	}
-	return wrongType(path, src, "a Timestamp")
+	return wrongType(src, "a Timestamp")
 }
 
 func member(path string) string { return strings.TrimPrefix(path, ".") }
 
-func wrongType(path string, src any, want string) error {
-	got := "STRING_VALUE"
+// wrongType is a value that is not of its member's type, in the words that
+// AWS's JSON services have for it; want is "a String" and so on for a scalar,
+// "a list", "a map" or "a structure" otherwise.
+func wrongType(src any, want string) error {
+	got := ""
 	switch v := src.(type) {
+	case string:
+		got = "STRING_VALUE"
 	case json.Number:
 		got = "NUMBER_VALUE"
 	case bool:
 		got = strings.ToUpper(strconv.FormatBool(v)) + "_VALUE"
 	case []any:
-		got = "START_ARRAY"
+		return serialization("Start of list found where not expected")
 	case map[string]any:
-		got = "START_OBJECT"
+		return serialization("Start of structure or map found where not expected.")
 	}
-	return serialization("%s can not be converted to %s at %s", got, want, member(path))
+	switch want {
+	case "a list":
+		return serialization("Expected list or null")
+	case "a map", "a structure":
+		return serialization("Unexpected field type")
+	}
+	return serialization("%s can not be converted to %s", got, want)
 }
 
 func upperFirst(s string) string {

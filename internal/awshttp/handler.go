@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"reflect"
 	"strings"
 	"time"
@@ -294,13 +295,20 @@ func operationAt(s *service, r *http.Request) string {
 
 // readBody reads a body of at most limit bytes.
 func readBody(r *http.Request, limit int64) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
-	if err != nil {
-		return nil, &aws.Error{Op: "awshttp.read", Kind: aws.Invalid, Code: "IncompleteBody", Message: "The request body ended early.", Err: err}
+	tooLarge := &aws.Error{Op: "awshttp.read", Kind: aws.TooLarge, Code: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge,
+		Message: fmt.Sprintf("The request body is larger than %d bytes.", limit)}
+	if r.ContentLength > limit {
+		return nil, tooLarge
 	}
-	if int64(len(body)) > limit {
-		return nil, &aws.Error{Op: "awshttp.read", Kind: aws.TooLarge, Code: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge,
-			Message: fmt.Sprintf("The request body is larger than %d bytes.", limit)}
+	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, &aws.Error{Op: "awshttp.read", Kind: aws.Invalid, Code: "RequestTimeoutException", Status: http.StatusRequestTimeout,
+			Message: "The request body was not sent in time.", Err: err}
+	case err != nil:
+		return nil, &aws.Error{Op: "awshttp.read", Kind: aws.Invalid, Code: "IncompleteBody", Message: "The request body ended early.", Err: err}
+	case int64(len(body)) > limit:
+		return nil, tooLarge
 	}
 	return body, nil
 }
@@ -319,6 +327,9 @@ func parseForm(r *http.Request, body []byte) (url.Values, error) {
 }
 
 func unknownOperation(rq *request) error {
+	if rq.query && rq.op == "" {
+		return &aws.Error{Kind: aws.Invalid, Code: "MissingAction", Message: "Missing Action"}
+	}
 	if rq.query {
 		return &aws.Error{Kind: aws.Invalid, Code: "InvalidAction",
 			Message: fmt.Sprintf("Could not find operation %s for version %s", rq.op, rq.form.Get("Version"))}

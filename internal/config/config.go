@@ -45,11 +45,14 @@ type Config struct {
 
 	MaxAuthFailures int `help:"Failed signatures and logins that one address may make in a minute before it is slowed down; 0 is no limit." default:"300" env:"SPOOR_MAX_AUTH_FAILURES"`
 
-	CacheMB       int    `name:"cache-mb" help:"Block cache of the embedded store, in MiB." default:"32" env:"SPOOR_CACHE_MB"`
-	QueryMemoryMB int    `name:"query-memory-mb" help:"Memory that one SQL engine may use, in MiB." default:"2048" env:"SPOOR_QUERY_MEMORY_MB"`
-	QueryWorkers  int    `help:"SQL queries that run at a time; further ones queue." default:"4" env:"SPOOR_QUERY_WORKERS"`
-	MaxFrameMB    int    `name:"max-frame-mb" help:"Largest CQL frame that is read, in MiB (1 to 256)." default:"16" env:"SPOOR_MAX_FRAME_MB"`
-	LogLevel      string `help:"Log level." enum:"debug,info,warn,error" default:"info" env:"SPOOR_LOG_LEVEL"`
+	CacheMB       int `name:"cache-mb" help:"Block cache of the embedded store, in MiB." default:"32" env:"SPOOR_CACHE_MB"`
+	QueryMemoryMB int `name:"query-memory-mb" help:"Memory that one SQL engine may use, in MiB." default:"2048" env:"SPOOR_QUERY_MEMORY_MB"`
+	QueryWorkers  int `help:"SQL queries that run at a time; further ones queue." default:"4" env:"SPOOR_QUERY_WORKERS"`
+	MaxFrameMB    int `name:"max-frame-mb" help:"Largest CQL frame that is read, in MiB (1 to 256)." default:"16" env:"SPOOR_MAX_FRAME_MB"`
+	// ClientTimeout keeps clients that send slowly, or nothing, from holding
+	// connections.
+	ClientTimeout time.Duration `help:"How long a client may take for a request's headers or a login to CQL, and for each pause inside a body (1s to 10m)." default:"30s" env:"SPOOR_CLIENT_TIMEOUT"`
+	LogLevel      string        `help:"Log level." enum:"debug,info,warn,error" default:"info" env:"SPOOR_LOG_LEVEL"`
 }
 
 var accountID = regexp.MustCompile(`^\d{12}$`)
@@ -64,7 +67,7 @@ func Default() Config {
 		HistoryRetention: 90 * 24 * time.Hour, MaskThreshold: 2, ClusterName: "Amazon Keyspaces",
 		Authenticator:   "org.apache.cassandra.auth.PasswordAuthenticator",
 		MaxAuthFailures: 300,
-		CacheMB:         32, QueryMemoryMB: 2048, QueryWorkers: 4, MaxFrameMB: 16, LogLevel: "info",
+		CacheMB:         32, QueryMemoryMB: 2048, QueryWorkers: 4, MaxFrameMB: 16, ClientTimeout: 30 * time.Second, LogLevel: "info",
 	}
 }
 
@@ -101,6 +104,7 @@ func (c *Config) Validate() error {
 	}
 	between("delivery-interval", c.DeliveryInterval, time.Second, 15*time.Minute)
 	between("digest-interval", c.DigestInterval, 10*time.Second, 24*time.Hour)
+	between("client-timeout", c.ClientTimeout, time.Second, 10*time.Minute)
 	between("history-retention", c.HistoryRetention, 24*time.Hour, 3653*24*time.Hour)
 	if c.DataEvents != "selected" && c.DataEvents != "always" {
 		bad("data-events", "%q is neither selected nor always", c.DataEvents)

@@ -29,6 +29,8 @@ func failure(status int, code, message string) *aws.Error {
 	return &aws.Error{Op: "s3", Kind: kind, Code: code, Message: message, Status: status}
 }
 
+const malformedXML = "The XML you provided was not well-formed or did not validate against our published schema"
+
 func noSuchBucket(name string) *aws.Error {
 	e := failure(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
 	e.Fields = map[string]any{"BucketName": name}

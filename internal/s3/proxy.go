@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -67,10 +68,32 @@ func (s *step) forward(ctx context.Context) error {
 	}
 	res, err := s.send(ctx, s.id.Body, s.id.Length, nil)
 	if err != nil {
-		return err
+		return s.uploadError(ctx, err)
 	}
 	s.res = res
 	return s.settle()
+}
+
+// uploadError tells an upload that does not exist from one that lacks a part:
+// S3 looks for the upload first, the embedded storage for the parts.
+func (s *step) uploadError(ctx context.Context, err error) error {
+	var e *aws.Error
+	if s.target.op.name != "CompleteMultipartUpload" || !errors.As(err, &e) || e.Code != "InvalidPart" {
+		return err
+	}
+	list := *s
+	list.req = s.req.Clone(ctx)
+	list.req.Method = http.MethodGet
+	res, lerr := list.send(ctx, nil, 0, nil)
+	if lerr == nil {
+		_ = res.Body.Close() // only whether there is one was asked
+		return err
+	}
+	var le *aws.Error
+	if errors.As(lerr, &le) && le.Code == "NoSuchUpload" {
+		return lerr
+	}
+	return err
 }
 
 // settle makes what the storage acknowledged durable.
@@ -104,9 +127,16 @@ func (s *step) send(ctx context.Context, body io.Reader, length int64, extra htt
 		}
 	}
 	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
-	watched := &watchedBody{r: body}
-	if body == nil || length == 0 {
-		watched.r = http.NoBody
+	watched := &watchedBody{r: http.NoBody}
+	switch {
+	case body == nil:
+	case length == 0:
+		// Nothing is to be sent, but what the signature promised has to hold.
+		if _, err := io.Copy(io.Discard, body); err != nil {
+			return nil, bodyError(err)
+		}
+	default:
+		watched.r = &heldBody{r: body}
 	}
 	req, err := http.NewRequestWithContext(ctx, s.req.Method, u.String(), watched)
 	if err != nil {
@@ -171,6 +201,45 @@ func (s *step) setHeaders(req *http.Request, extra http.Header) {
 	req.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
 }
 
+// heldBody keeps the body's last byte back until the body has ended well. The
+// storage keeps what it has got whole, and the verdict on a body (its hash, its
+// last chunk's signature, its checksum) comes only after its last byte: a
+// forged body must end short of its announced length.
+type heldBody struct {
+	r    io.Reader
+	last [1]byte
+	has  bool
+	err  error
+}
+
+func (b *heldBody) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for b.err == nil {
+		if !b.has {
+			var n int
+			n, b.err = b.r.Read(b.last[:])
+			b.has = n > 0
+			continue
+		}
+		// What is held goes first; the read's own last byte is held instead.
+		n, err := b.r.Read(p)
+		b.err = err
+		if n > 0 {
+			next := p[n-1]
+			copy(p[1:n], p[:n-1])
+			p[0], b.last[0] = b.last[0], next
+			return n, nil
+		}
+	}
+	if b.err == io.EOF && b.has {
+		p[0], b.has = b.last[0], false
+		return 1, nil
+	}
+	return 0, b.err
+}
+
 // watchedBody remembers why reading the client's body failed.
 type watchedBody struct {
 	r   io.Reader
@@ -198,6 +267,9 @@ func originFailure(res *http.Response) error {
 		if e.Code == "" {
 			e.Code = "InternalError"
 		}
+	}
+	if e.Code == "MalformedXML" {
+		e.Message = malformedXML
 	}
 	return failure(res.StatusCode, e.Code, e.Message)
 }

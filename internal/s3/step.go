@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"sort"
 	"strconv"
 	"strings"
@@ -342,6 +343,10 @@ func bodyError(err error) error {
 	if errors.As(err, &e) {
 		return e
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &aws.Error{Op: "s3.read", Kind: aws.Invalid, Code: "RequestTimeout", Status: http.StatusBadRequest, Err: err,
+			Message: "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed."}
+	}
 	return &aws.Error{Op: "s3.read", Kind: aws.Invalid, Code: "IncompleteBody", Status: http.StatusBadRequest,
 		Message: "You did not provide the number of bytes specified by the Content-Length HTTP header.", Err: err}
 }
@@ -371,7 +376,7 @@ func (s *step) readDeletes(c *call.Call, keys map[string][]string) error {
 	}
 	var d deleteRequest
 	if err := xml.Unmarshal(body, &d); err != nil || len(d.Objects) == 0 || len(d.Objects) > maxDeletes {
-		return failure(http.StatusBadRequest, "MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+		return failure(http.StatusBadRequest, "MalformedXML", malformedXML)
 	}
 	allowed := d
 	allowed.Objects = nil

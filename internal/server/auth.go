@@ -57,7 +57,8 @@ func claimed(c *aws.Caller) *aws.Caller {
 // looked at, so the answer says nothing about it.
 var errThrottled = errors.New("server: too many failed authentications from this address")
 
-// verify runs the signature's check and keeps the caller that was looked up.
+// verify runs the signature's check and keeps the caller that was looked up. A
+// request that fails before the look-up, by its clock, names a caller as well.
 func (a *authenticator) verify(r *http.Request, o sigv4.Options) (*sigv4.Verified, *aws.Caller, error) {
 	key, _, _, _, _ := sigv4.Claim(r)
 	from := remoteAddr(r)
@@ -74,6 +75,11 @@ func (a *authenticator) verify(r *http.Request, o sigv4.Options) (*sigv4.Verifie
 	if err != nil {
 		if guess(err) {
 			a.failed(from, key)
+		}
+		if key, token, _, _, ok := sigv4.Claim(r); ok && caller == nil {
+			if cred, cerr := a.directory.Credential(key, token); cerr == nil {
+				caller = cred.Caller
+			}
 		}
 		return nil, caller, err
 	}
@@ -190,7 +196,7 @@ func (a *authenticator) AuthenticateS3(r *http.Request) (*s3.Identity, error) {
 	}
 	body, err := v.Body(r)
 	if err != nil {
-		return nil, s3Words(err)
+		return nil, &awshttp.AuthError{Claimed: caller, Region: v.Region, Err: s3Words(err)}
 	}
 	id := &s3.Identity{Caller: caller, Region: v.Region, Body: s3Body{body}, Length: r.ContentLength, Method: "AuthHeader"}
 	if v.Presigned {

@@ -50,9 +50,8 @@ const (
 	// saveLastUsed is how often the credentials' last use is written down.
 	saveLastUsed = time.Minute
 
-	readHeaderTimeout = 30 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10
 )
 
 // Server is a running server.
@@ -329,11 +328,11 @@ func (s *Server) openHTTP(context.Context) error {
 	mux.HandleFunc("GET /_spoor/health", s.health)
 	mux.HandleFunc("GET /_spoor/tail", s.tail)
 	mux.Handle("/", s.handler)
-	s.http = &http.Server{Handler: bare(mux, s.handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+	s.http = &http.Server{Handler: patient(bare(mux, s.handler), s.cfg.ClientTimeout), ReadHeaderTimeout: s.cfg.ClientTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	s.tails, s.stopTails = context.WithCancel(context.Background())
 	s.http.RegisterOnShutdown(s.stopTails)
-	split := newSplitListener(l, conf)
+	split := newSplitListener(l, conf, s.cfg.ClientTimeout)
 	s.goes("HTTP", func() error {
 		if err := s.http.Serve(split); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -365,7 +364,8 @@ func (s *Server) openCQL(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.cql, err = cqlserver.New(cqlserver.Config{Handler: s.keyspaces, Authenticator: s.auth, Logger: s.log, Rejected: s.rejected, MaxBody: s.cfg.MaxFrameMB << 20})
+	s.cql, err = cqlserver.New(cqlserver.Config{Handler: s.keyspaces, Authenticator: s.auth, Logger: s.log, Rejected: s.rejected, MaxBody: s.cfg.MaxFrameMB << 20,
+		StartupTimeout: s.cfg.ClientTimeout, ReadTimeout: s.cfg.ClientTimeout})
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,11 @@ func (v *Verified) Body(r *http.Request) (io.Reader, error) {
 	case UnsignedPayload:
 		return r.Body, nil
 	case StreamingSigned, StreamingSignedTrailer, StreamingUnsignedTrailer:
-		length, err := strconv.ParseInt(r.Header.Get("X-Amz-Decoded-Content-Length"), 10, 64)
+		announced := r.Header.Get("X-Amz-Decoded-Content-Length")
+		if announced == "" {
+			return nil, fail(MissingLength, "")
+		}
+		length, err := strconv.ParseInt(announced, 10, 64)
 		if err != nil || length < 0 {
 			return nil, fail(LengthMismatch, "")
 		}

@@ -76,7 +76,6 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{
 		server:  s,
 		nc:      nc,
-		br:      bufio.NewReaderSize(nc, readBuffer),
 		out:     newWriter(nc, s.cfg.WriteTimeout),
 		maxBody: min(s.cfg.MaxBody, maxBodyUnauthenticated),
 		work:    make(chan *task),
@@ -125,6 +124,8 @@ func (c *conn) serve() {
 	if err == nil {
 		err = c.handshake()
 	}
+	// Not before: who only connects shall cost little memory.
+	c.br = bufio.NewReaderSize(c.nc, readBuffer)
 	for err == nil {
 		err = c.readFrame()
 	}
