@@ -2,8 +2,6 @@ package call
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"sync"
@@ -230,25 +228,4 @@ func (p *Path) buffers() *buffers {
 		return b
 	}
 	return &buffers{}
-}
-
-// NewID returns a random UUID (version 4), the form of request and event ids.
-func NewID() string {
-	var u [16]byte
-	// crypto/rand.Read does not fail on the platforms Go supports; it ends the
-	// process instead (Go 1.24).
-	_, _ = rand.Read(u[:])
-	u[6] = u[6]&0x0f | 0x40
-	u[8] = u[8]&0x3f | 0x80
-	var b [36]byte
-	hex.Encode(b[0:8], u[0:4])
-	b[8] = '-'
-	hex.Encode(b[9:13], u[4:6])
-	b[13] = '-'
-	hex.Encode(b[14:18], u[6:8])
-	b[18] = '-'
-	hex.Encode(b[19:23], u[8:10])
-	b[23] = '-'
-	hex.Encode(b[24:36], u[10:16])
-	return string(b[:])
 }

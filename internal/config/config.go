@@ -53,6 +53,7 @@ type Config struct {
 	// connections.
 	ClientTimeout time.Duration `help:"How long a client may take for a request's headers or a login to CQL, and for each pause inside a body (1s to 10m)." default:"30s" env:"SPOOR_CLIENT_TIMEOUT"`
 	LogLevel      string        `help:"Log level." enum:"debug,info,warn,error" default:"info" env:"SPOOR_LOG_LEVEL"`
+	Debug         string        `help:"Address of a private listener with profiles under /debug/pprof/; off when empty, loopback only." env:"SPOOR_DEBUG"`
 }
 
 var accountID = regexp.MustCompile(`^\d{12}$`)
@@ -90,6 +91,9 @@ func (c *Config) Validate() error {
 	}
 	if c.CQLPlain != "" && !c.AllowPlainCQL && !loopback(c.CQLPlain) {
 		bad("cql-plain", "%s is not a loopback address; use --cql, or add --allow-plain-cql", c.CQLPlain)
+	}
+	if c.Debug != "" && !loopback(c.Debug) {
+		bad("debug", "%s is not a loopback address: profiles show what is in memory", c.Debug)
 	}
 	if !accountID.MatchString(c.Account) {
 		bad("account", "%q is not 12 digits", c.Account)

@@ -43,7 +43,9 @@ var (
 type Entry struct {
 	Account, Region string // the stream that numbers it
 	Index           int    // the caller's own mark; not stored
-	Data            []byte // record.AppendEntry's output
+	// Data is record.AppendEntry's output. The journal keeps it; the caller must
+	// not change it any more.
+	Data []byte
 }
 
 // Group is what one call appends: all of it or nothing.
@@ -74,7 +76,6 @@ type Journal struct {
 
 	mu     sync.Mutex
 	queue  []*waiter
-	bytes  int
 	closed bool
 	wake   chan struct{}
 	done   chan struct{} // closed when the committer has ended
@@ -83,10 +84,12 @@ type Journal struct {
 	notify   chan struct{} // closed at the next commit; nil when nobody waits
 
 	intents atomic.Uint64
+	recent  recent
 
 	// Owned by the committer.
 	seq     uint64
 	streams map[stream]uint64
+	fresh   []recentItem // of the group that is being committed
 	failed  error
 }
 
@@ -114,6 +117,7 @@ func Open(store *kv.Store, log *slog.Logger) (*Journal, error) {
 		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		streams: make(map[stream]uint64),
+		recent:  recent{limit: recentBytes},
 	}
 	last, err := lastSeq(store)
 	if err != nil {
@@ -261,7 +265,8 @@ func (j *Journal) commitGroup(group []*waiter) error {
 	defer b.Close()
 	seq := j.seq
 	touched := make(map[stream]uint64, 1)
-	var key, val []byte
+	var key []byte
+	j.fresh = j.fresh[:0]
 	for _, w := range group {
 		if w.g.Writes != nil {
 			if err := b.Raw().Apply(w.g.Writes.Raw(), nil); err != nil {
@@ -284,8 +289,10 @@ func (j *Journal) commitGroup(group []*waiter) error {
 			n++
 			touched[s] = n
 			key = appendKey(key[:0], seq)
-			val = append(binary.AppendUvarint(val[:0], n), e.Data...)
-			b.Set(key, val)
+			if err := setEntry(b.Raw(), key, n, e.Data); err != nil {
+				return j.fail(fmt.Errorf("gathering a group: %w", err))
+			}
+			j.fresh = append(j.fresh, recentItem{n, e.Data})
 		}
 	}
 	for s, n := range touched {
@@ -299,6 +306,8 @@ func (j *Journal) commitGroup(group []*waiter) error {
 	}
 	j.seq = seq
 	if seq != j.head.Load() {
+		j.recent.add(j.head.Load()+1, j.fresh)
+		clear(j.fresh)
 		j.head.Store(seq)
 		j.broadcast()
 	}

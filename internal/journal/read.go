@@ -14,7 +14,27 @@ import (
 // A trimmed range is skipped; a gap inside what is kept is an error, since the
 // journal never makes one.
 func (j *Journal) Read(after, to uint64, fn func(Item) (bool, error)) error {
-	return Read(j.store, after, min(to, j.head.Load()), fn)
+	to = min(to, j.head.Load())
+	for {
+		at, begin, more, err := j.recent.read(after, to, fn)
+		if err != nil || !more || at >= to {
+			return err
+		}
+		// Older records are read from the store, up to where memory begins; that
+		// may move on meanwhile, and then the store is read further.
+		end := to
+		if begin != 0 {
+			end = min(to, begin-1)
+		}
+		err = Read(j.store, at, end, func(it Item) (bool, error) {
+			more, err = fn(it)
+			return more, err
+		})
+		if err != nil || !more {
+			return err
+		}
+		after = end
+	}
 }
 
 // Read reads a store's journal without a committer, for offline tools.
@@ -109,5 +129,9 @@ func (j *Journal) Trim(seq uint64) (uint64, error) {
 	b := j.store.NewBatch()
 	b.DeleteRange(appendKey(nil, 0), appendKey(nil, seq+1))
 	b.Set(trimKey(), kv.AppendUint64(nil, seq))
-	return seq, j.Commit(b)
+	if err := j.Commit(b); err != nil {
+		return seq, err
+	}
+	j.recent.drop(seq)
+	return seq, nil
 }

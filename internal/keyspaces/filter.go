@@ -17,7 +17,6 @@ type test struct {
 	// components, item by item.
 	values [][]byte
 	key    []byte // of an ElementRelation
-	token  bool
 	isIf   bool
 }
 

@@ -397,11 +397,6 @@ func (m *modification) readDocument() error {
 	return nil
 }
 
-// oneRow reports whether the statement names a single row, or only statics.
-func (m *modification) oneRow() bool {
-	return m.p.statics || m.p.document != nil || len(m.p.clustering) == len(m.p.t.Clustering)
-}
-
 // times evaluates timestamp and TTL. at holds where USING gives no timestamp.
 func (m *modification) times(at int64) error {
 	m.at = at

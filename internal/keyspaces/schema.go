@@ -179,10 +179,6 @@ func (t *Table) clone() *Table {
 	return &n
 }
 
-func (t *Table) hasStatic() bool {
-	return slices.ContainsFunc(t.Columns, func(c *Column) bool { return c.Kind == staticColumn })
-}
-
 func randomUUID() (u [16]byte) {
 	_, _ = rand.Read(u[:]) // does not fail (Go 1.24)
 	u[6] = u[6]&0x0f | 0x40

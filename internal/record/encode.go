@@ -1,10 +1,12 @@
 package record
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"spoor/internal/aws"
@@ -159,23 +161,58 @@ type Entry struct {
 	Time     time.Time // eventTime, to the millisecond
 	JSON     []byte
 	fields   [numFields]span
-	res      []resSpan
+	res      resSpans
 }
 
 type resSpan struct{ typ, arn span }
+
+// resSpans is a list of resources that needs no memory of its own for one or
+// two, as most records have.
+type resSpans struct {
+	first [2]resSpan
+	more  []resSpan
+	n     int
+}
+
+func (l *resSpans) at(i int) resSpan {
+	if i < len(l.first) {
+		return l.first[i]
+	}
+	return l.more[i-len(l.first)]
+}
+
+func (l *resSpans) add(r resSpan) {
+	if l.n < len(l.first) {
+		l.first[l.n] = r
+	} else {
+		l.more = append(l.more, r)
+	}
+	l.n++
+}
 
 // Field returns a field's text, or "" when the record has none.
 func (e *Entry) Field(f Field) string { return e.text(e.fields[f]) }
 
 // Resources calls fn for each of the record's resources.
 func (e *Entry) Resources(fn func(typ, arn string)) {
-	for _, r := range e.res {
+	for i := range e.res.n {
+		r := e.res.at(i)
 		fn(e.text(r.typ), e.text(r.arn))
 	}
 }
 
 // NumResources is the number of the record's resources.
-func (e *Entry) NumResources() int { return len(e.res) }
+func (e *Entry) NumResources() int { return e.res.n }
+
+// Is reports whether a field has the given text; it makes no copy of it.
+func (e *Entry) Is(f Field, text string) bool {
+	s := e.fields[f]
+	raw := e.JSON[s.off : s.off+s.len]
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		return e.text(s) == text
+	}
+	return string(raw) == text
+}
 
 func (e *Entry) text(s span) string {
 	raw := e.JSON[s.off : s.off+s.len]
@@ -198,6 +235,9 @@ func (e *Entry) text(s span) string {
 // offset and length as uvarints; offsets count from the JSON's start.
 const entryVersion = 1
 
+// maxEntryHeader bounds what stands before the JSON, without the resources.
+const maxEntryHeader = 2 + 2*binary.MaxVarintLen64 + 2*binary.MaxVarintLen32*int(numFields)
+
 // ErrDamaged is wrapped by DecodeEntry's errors: the bytes are not an entry.
 var ErrDamaged = errors.New("record: damaged entry")
 
@@ -219,9 +259,10 @@ func (r *Record) AppendEntry(dst, scratch []byte) (entry, grown []byte) {
 	if r.ReadOnly {
 		flags |= 1 << 3
 	}
+	dst = slices.Grow(dst, len(js)+maxEntryHeader+4*binary.MaxVarintLen32*enc.res.n)
 	dst = append(dst, entryVersion, flags)
 	dst = binary.AppendVarint(dst, r.EventTime.UnixMilli())
-	dst = binary.AppendUvarint(dst, uint64(enc.nres))
+	dst = binary.AppendUvarint(dst, uint64(enc.res.n))
 	put := func(s span) {
 		dst = binary.AppendUvarint(dst, uint64(s.off))
 		dst = binary.AppendUvarint(dst, uint64(s.len))
@@ -229,9 +270,9 @@ func (r *Record) AppendEntry(dst, scratch []byte) (entry, grown []byte) {
 	for _, s := range enc.fields {
 		put(s)
 	}
-	for i := 0; i < enc.nres; i++ {
-		put(enc.resource(i).typ)
-		put(enc.resource(i).arn)
+	for i := range enc.res.n {
+		put(enc.res.at(i).typ)
+		put(enc.res.at(i).arn)
 	}
 	return append(dst, js...), js
 }
@@ -259,11 +300,8 @@ func DecodeEntry(b []byte) (Entry, error) {
 	if nres > uint64(len(d.b)) {
 		return e, fmt.Errorf("%w: resources", ErrDamaged)
 	}
-	if nres > 0 {
-		e.res = make([]resSpan, nres)
-	}
-	for i := range e.res {
-		e.res[i] = resSpan{d.span(), d.span()}
+	for range nres {
+		e.res.add(resSpan{d.span(), d.span()})
 	}
 	e.JSON = d.b
 	if d.bad || !d.fit(uint32(len(d.b)), &e) {
@@ -303,7 +341,8 @@ func (d *spanReader) fit(n uint32, e *Entry) bool {
 			return false
 		}
 	}
-	for _, r := range e.res {
+	for i := range e.res.n {
+		r := e.res.at(i)
 		if !in(r.typ) || !in(r.arn) {
 			return false
 		}
@@ -314,25 +353,7 @@ func (d *spanReader) fit(n uint32, e *Entry) bool {
 // encoder writes one record and notes where its fields are.
 type encoder struct {
 	fields [numFields]span
-	first  [2]resSpan // most records have one or two resources
-	more   []resSpan
-	nres   int
-}
-
-func (e *encoder) resource(i int) resSpan {
-	if i < len(e.first) {
-		return e.first[i]
-	}
-	return e.more[i-len(e.first)]
-}
-
-func (e *encoder) addResource(r resSpan) {
-	if e.nres < len(e.first) {
-		e.first[e.nres] = r
-	} else {
-		e.more = append(e.more, r)
-	}
-	e.nres++
+	res    resSpans
 }
 
 // appendText appends ,"key":"val" and returns where val is.
@@ -440,7 +461,7 @@ func (e *encoder) resources(b []byte, rs []Resource) []byte {
 		}
 		b, s.arn = appendText(b, "ARN", res.ARN)
 		b = append(b, '}')
-		e.addResource(s)
+		e.res.add(s)
 	}
 	return append(b, ']')
 }

@@ -40,6 +40,8 @@ type Endpoints struct {
 	CAFile string `json:"ca_file"`
 	// CQLPlain is the address without TLS, "" when it is off.
 	CQLPlain string `json:"cql_plain,omitempty"`
+	// Debug is the address of the profiles, "" when they are off.
+	Debug string `json:"debug,omitempty"`
 }
 
 // ReadEnvironment reads what `spoor env` prints from a data directory.

@@ -77,9 +77,10 @@ type Server struct {
 	path      *call.Path
 	handler   *awshttp.Handler
 
-	http *http.Server
-	cql  *cqlserver.Server
-	ends Endpoints
+	http  *http.Server
+	debug *http.Server // nil without --debug
+	cql   *cqlserver.Server
+	ends  Endpoints
 
 	cancel context.CancelFunc // of the journal's readers
 	// tails ends the live streams, which would hold up an orderly stop.
@@ -111,7 +112,7 @@ func Start(ctx context.Context, cfg config.Config, log *slog.Logger) (*Server, e
 }
 
 func (s *Server) open(ctx context.Context) error {
-	steps := []func(context.Context) error{s.openStores, s.openIdentities, s.openTrails, s.openServices, s.openHTTP, s.openCQL, s.announce}
+	steps := []func(context.Context) error{s.openStores, s.openIdentities, s.openTrails, s.openServices, s.openHTTP, s.openCQL, s.openDebug, s.announce}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
@@ -438,6 +439,9 @@ func (s *Server) Stop() error {
 	}
 	if s.cql != nil {
 		errs = append(errs, s.cql.Shutdown(ctx))
+	}
+	if s.debug != nil {
+		errs = append(errs, s.debug.Close())
 	}
 	if s.athena != nil {
 		errs = append(errs, s.athena.Close(ctx))

@@ -266,7 +266,7 @@ func (f *follower) take(it *journal.Item) error {
 		}
 		ch = nil
 	}
-	if f.set.Logging && it.Field(record.FieldAccount) == f.account {
+	if f.set.Logging && it.Is(record.FieldAccount, f.account) {
 		if err := f.offer(it); err != nil {
 			return err
 		}

@@ -3,18 +3,29 @@ package main
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"spoor/internal/call"
 )
 
-// Sizes of what an INSERT of the benchmark writes with its record: a row of
-// about 260 bytes and a record of about 1,300.
-const (
-	limitRow    = 260
-	limitRecord = 1300
-)
+// limitRow is the size of the row that an INSERT of the benchmark writes.
+const limitRow = 260
+
+// limitRecord is what an INSERT of the benchmark is recorded as; the ids
+// differ from record to record, so that it compresses as the real ones do.
+const limitRecord = `{"eventVersion":"1.11","userIdentity":{"type":"IAMUser","principalId":"AIDAQEAAAAAAAEXAMPLE4","arn":"arn:aws:iam::123456789012:user/admin",` +
+	`"accountId":"123456789012","userName":"admin"},"eventTime":"2026-11-24T11:32:15Z","eventSource":"cassandra.amazonaws.com","eventName":"Insert",` +
+	`"awsRegion":"us-east-1","sourceIPAddress":"127.0.0.1","userAgent":"Cassandra Client/ProtocolV4","requestParameters":{"keyspaceName":"bench","tableName":"t",` +
+	`"primaryKeys":{"pk":"'c**(Redacted)3'","ck":"1**(Redacted)7"},"columnNames":["pk","ck","v"],"updateParameters":{}},"responseElements":null,` +
+	`"requestID":"%s","eventID":"%s","readOnly":false,"resources":[{"accountId":"123456789012","type":"AWS::Cassandra::Table",` +
+	`"ARN":"arn:aws:cassandra:us-east-1:123456789012:/keyspace/bench/table/t"}],"eventType":"AwsApiCall","apiVersion":"3.4.4","managementEvent":false,` +
+	`"recipientAccountId":"123456789012","eventCategory":"Data","tlsDetails":{"tlsVersion":"TLSv1.3","cipherSuite":"TLS_AES_128_GCM_SHA256",` +
+	`"clientProvidedHostHeader":"cassandra.us-east-1.amazonaws.com","keyExchange":"X25519MLKEM768"}}`
 
 // limit measures the bare committer: callers hand a row and a record to one
 // goroutine, which commits what is waiting as one batch with one sync.
@@ -31,7 +42,9 @@ func limit(dir string, d time.Duration, callers int) (fig figure, err error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		row, rec := make([]byte, limitRow), make([]byte, limitRecord)
+		row := make([]byte, limitRow)
+		rec := fmt.Appendf(nil, limitRecord, call.NewID(), call.NewID())
+		ids := []int{strings.Index(limitRecord, "%s"), strings.LastIndex(limitRecord, "%s") + len(call.NewID()) - len("%s")}
 		seq := uint64(0)
 		for range wake {
 			mu.Lock()
@@ -42,6 +55,9 @@ func limit(dir string, d time.Duration, callers int) (fig figure, err error) {
 			var err error
 			for range group {
 				seq++
+				for _, at := range ids {
+					copy(rec[at:], call.NewID())
+				}
 				// As in the server: records in order, rows by a hash.
 				err = errors.Join(err,
 					b.Set(binary.BigEndian.AppendUint64([]byte{2}, seq), rec, nil),

@@ -8,10 +8,13 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -30,12 +33,17 @@ var (
 	binaryPath = flag.String("binary", "bin/spoor", "the server")
 	duration   = flag.Duration("duration", 3*time.Second, "time of one measurement")
 	repeats    = flag.Int("repeats", 3, "measurements of each cell; the median is printed")
+	only       = flag.Int("only", 0, "measure CQL at this number of connections and nothing else")
+	profiles   = flag.String("profiles", "", "directory for CPU profiles of the recording server, one a cell")
 )
 
 var concurrencies = []int{1, 16, 64}
 
 func main() {
 	flag.Parse()
+	if *only > 0 {
+		concurrencies = []int{*only}
+	}
 	if err := bench(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -80,6 +88,9 @@ func bench(ctx context.Context) error {
 	if err := benchCQL(dir, recorded, plain); err != nil {
 		return err
 	}
+	if *only > 0 {
+		return nil
+	}
 	if err := benchHTTP(ctx, recorded); err != nil {
 		return err
 	}
@@ -87,7 +98,11 @@ func bench(ctx context.Context) error {
 }
 
 func start(ctx context.Context, name, dir string, selected bool) (*side, error) {
-	s := &side{name: name, srv: harness.New(*binaryPath, dir), ids: map[string][]byte{}}
+	var args []string
+	if *profiles != "" {
+		args = []string{"--debug", "127.0.0.1:0"}
+	}
+	s := &side{name: name, srv: harness.New(*binaryPath, dir, args...), ids: map[string][]byte{}}
 	if err := s.srv.Start(ctx); err != nil {
 		return nil, err
 	}
@@ -220,11 +235,15 @@ func benchCQL(dir string, recorded, plain *side) error {
 			}
 			lim = append(lim, f)
 			for _, m := range []struct {
-				to *[]figure
-				w  func(int) (func() error, error)
-			}{{&insR, recorded.inserter(tag)}, {&insP, plain.inserter(tag)}, {&selR, recorded.selecter}, {&selP, plain.selecter}} {
+				to   *[]figure
+				name string
+				side *side
+				w    func(int) (func() error, error)
+			}{{&insR, "insert-recorded", recorded, recorded.inserter(tag)}, {&insP, "insert", plain, plain.inserter(tag)},
+				{&selR, "select-recorded", recorded, recorded.selecter}, {&selP, "select", plain, plain.selecter}} {
+				profiled := m.side.profile(m.name + "-" + tag)
 				f, err := run(*duration, n, m.w)
-				if err != nil {
+				if err := firstOf(err, profiled()); err != nil {
 					return err
 				}
 				*m.to = append(*m.to, f)
@@ -236,6 +255,41 @@ func benchCQL(dir string, recorded, plain *side) error {
 	}
 	fmt.Println()
 	return nil
+}
+
+// profile takes a CPU profile while a cell is measured; the function that it
+// returns waits for it.
+func (s *side) profile(name string) func() error {
+	if *profiles == "" {
+		return func() error { return nil }
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.writeProfile(filepath.Join(*profiles, name+".pprof")) }()
+	return func() error { return <-done }
+}
+
+func (s *side) writeProfile(file string) error {
+	var ends struct{ Debug string }
+	raw, err := os.ReadFile(filepath.Join(s.srv.Dir, "endpoints.json"))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, &ends); err != nil {
+		return err
+	}
+	res, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", ends.Debug, max(1, int(duration.Seconds()))))
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("no profile: %s", body)
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, body, 0o600)
 }
 
 func cell(f figure) string {
