@@ -25,7 +25,7 @@ func (s *Server) openDebug(context.Context) error {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	s.debug = &http.Server{Handler: mux, ReadHeaderTimeout: readHeaderTimeout}
+	s.debug = &http.Server{Handler: mux, ReadHeaderTimeout: s.cfg.ClientTimeout}
 	s.goes("profiles", func() error {
 		if err := s.debug.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return err

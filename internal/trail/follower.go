@@ -297,8 +297,10 @@ func (f *follower) offer(it *journal.Item) error {
 	if !f.set.inRegion(f.home, region, &f.ev) || !f.match.matches(&f.ev) {
 		return nil
 	}
-	s.add(it, f.m.cfg.Now())
-	if len(s.buf) < f.maxBytes {
+	if err := s.add(it, f.m.cfg.Now()); err != nil {
+		return err
+	}
+	if s.file.size < f.maxBytes {
 		return nil
 	}
 	f.pos = it.Seq

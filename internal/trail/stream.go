@@ -1,13 +1,10 @@
 package trail
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 
 	"spoor/internal/digest"
 	"spoor/internal/journal"
@@ -57,7 +54,7 @@ type stream struct {
 	streamState
 
 	// The file that collects.
-	buf      []byte
+	file     *member // nil before its first record
 	count    int
 	firstSeq uint64 // journal number of its first record
 	firstAt  time.Time
@@ -146,15 +143,19 @@ func (s *stream) saw(n uint64) {
 }
 
 // add appends a selected record to the file that collects.
-func (s *stream) add(it *journal.Item, now time.Time) {
+func (s *stream) add(it *journal.Item, now time.Time) error {
+	separator := ","
 	if s.count == 0 {
-		s.buf = append(s.buf[:0], `{"Records":[`...)
+		s.file, separator = newMember(), `{"Records":[`
 		s.firstSeq, s.firstAt = it.Seq, now
 		s.oldest, s.newest = it.Time, it.Time
-	} else {
-		s.buf = append(s.buf, ',')
 	}
-	s.buf = append(s.buf, it.JSON...)
+	if err := s.file.write([]byte(separator)); err != nil {
+		return err
+	}
+	if err := s.file.write(it.JSON); err != nil {
+		return err
+	}
 	s.count++
 	if it.Time.Before(s.oldest) {
 		s.oldest = it.Time
@@ -162,6 +163,7 @@ func (s *stream) add(it *journal.Item, now time.Time) {
 	if it.Time.After(s.newest) {
 		s.newest = it.Time
 	}
+	return nil
 }
 
 // cut closes the file that collects, if there is one, and plans its upload in
@@ -176,64 +178,38 @@ func (s *stream) cut(b *kv.Batch, pos uint64) error {
 		return nil
 	}
 	now := s.f.m.cfg.Now().UTC()
-	s.buf = append(s.buf, `]}`...)
+	if err := s.file.write([]byte(`]}`)); err != nil {
+		return err
+	}
+	body, sum, err := s.file.close()
+	if err != nil {
+		return err
+	}
 	p := plan{
-		Version: formatVersion, Bucket: s.f.set.Bucket, Key: s.place().LogKey(now, uniqueName()), Hash: digest.Hash(s.buf),
+		Version: formatVersion, Bucket: s.f.set.Bucket, Key: s.place().LogKey(now, uniqueName()), Hash: sum,
 		First: s.Covered + 1, Last: s.seen, Skipped: s.skipped, Count: s.count, Oldest: s.oldest.UTC().Format(digest.TimeLayout),
 		Newest: s.newest.UTC().Format(digest.TimeLayout), Planned: now, Listed: s.Chain.Open && !s.Chain.Closing,
 	}
-	if err := s.enqueue(b, &p, s.buf); err != nil {
-		return err
-	}
+	s.enqueue(b, &p, body)
 	s.Cursor, s.Covered, s.skipped = pos, s.seen, 0
-	s.count, s.firstSeq = 0, 0
-	if cap(s.buf) > 1<<20 {
-		s.buf = nil // a burst's buffer is not kept for the quiet time after it
-	}
+	s.file, s.count, s.firstSeq = nil, 0, 0
 	s.save(b)
 	return nil
 }
 
-// enqueue writes a planned file with its compressed bytes.
-func (s *stream) enqueue(b *kv.Batch, p *plan, plain []byte) error {
-	var body, row bytes.Buffer
-	body.Grow(len(plain) / 4)
-	if err := compress(&body, plain); err != nil {
-		return err
-	}
+// enqueue writes a planned file with the bytes that its object will have.
+func (s *stream) enqueue(b *kv.Batch, p *plan, body []byte) {
 	if !p.Digest {
-		p.Stored = digest.Hash(body.Bytes())
+		p.Stored = digest.Hash(body)
 	}
 	header := mustJSON(p)
-	row.Grow(binary.MaxVarintLen64 + len(header) + body.Len())
-	row.Write(binary.AppendUvarint(nil, uint64(len(header))))
-	row.Write(header)
-	row.Write(body.Bytes())
-	b.Set(fileKey(s.f.arn, s.region, s.NextFile), row.Bytes())
+	row := make([]byte, 0, binary.MaxVarintLen64+len(header)+len(body))
+	row = append(binary.AppendUvarint(row, uint64(len(header))), header...)
+	b.Set(fileKey(s.f.arn, s.region, s.NextFile), append(row, body...))
 	s.NextFile++
 	if p.Listed {
 		s.logs++
 	}
-	return nil
-}
-
-// compressionLevel is gzip's: records repeat themselves so much that higher
-// levels cost more time than they save space.
-const compressionLevel = 3
-
-// compress writes one gzip member; AWS's validator reads only the first.
-func compress(dst *bytes.Buffer, plain []byte) error {
-	z, err := gzip.NewWriterLevel(dst, compressionLevel)
-	if err != nil {
-		return fmt.Errorf("compressing: %w", err)
-	}
-	if _, err := z.Write(plain); err != nil {
-		return fmt.Errorf("compressing: %w", err)
-	}
-	if err := z.Close(); err != nil {
-		return fmt.Errorf("compressing: %w", err)
-	}
-	return nil
 }
 
 // splitRow takes a queue row apart.

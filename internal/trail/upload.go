@@ -188,9 +188,15 @@ func (s *stream) makeDigest(now time.Time) error {
 	p := plan{Version: formatVersion, Digest: true, Final: d.Extension.Final, Bucket: d.Bucket, Key: d.Object, Hash: digest.Hash(plain),
 		Signature: signature, First: d.Extension.First, Last: d.Extension.Last, Planned: now.UTC()}
 	b := s.f.m.cfg.Store.NewBatch()
-	if err := s.enqueue(b, &p, plain); err != nil {
+	z := newMember()
+	if err := z.write(plain); err != nil {
 		return errors.Join(err, b.Close())
 	}
+	body, _, err := z.close()
+	if err != nil {
+		return errors.Join(err, b.Close())
+	}
+	s.enqueue(b, &p, body)
 	listed := listedPrefix(s.f.arn, s.region)
 	b.DeleteRange(listed, kv.PrefixEnd(listed))
 	c := &s.Chain
