@@ -63,11 +63,15 @@ func recorded[I, O any](event string, data bool, names func(in *I) (keyspace, ta
 }
 
 // operation makes an operation on a keyspace or table.
-func operation[I, O any](name, event, action string, names func(in *I) (keyspace, table string),
+func operation[I, O any](s *Service, name, event, action string, names func(in *I) (keyspace, table string),
 	handle func(ctx context.Context, c *call.Call, in *I) (*O, error)) call.Operation {
 	perms := func(c *call.Call, in *I) ([]call.Permission, error) {
 		ks, table := names(in)
-		return []call.Permission{{Action: action, Resource: resourceARN(c.Region, c.AccountID, ks, table)}}, nil
+		given, tagging := givenTags(in), ""
+		if action == "cassandra:Create" && len(given) > 0 {
+			tagging = "cassandra:TagResource"
+		}
+		return permissions(nil, resourceARN(c.Region, c.AccountID, ks, table), action, tagging, s.schemaOf(c).tagsOf(ks, table), given), nil
 	}
 	return call.Op(name, perms, handle, recorded[I, O](event, event == "Select", names))
 }
@@ -152,7 +156,7 @@ func replication(spec *apitypes.ReplicationSpecification) (map[string]string, er
 
 func (s *Service) keyspaceOperations() []call.Operation {
 	return []call.Operation{
-		operation("CreateKeyspace", "CreateKeyspace", "cassandra:Create", func(in *api.CreateKeyspaceInput) (string, string) { return text(in.KeyspaceName), "" },
+		operation(s, "CreateKeyspace", "CreateKeyspace", "cassandra:Create", func(in *api.CreateKeyspaceInput) (string, string) { return text(in.KeyspaceName), "" },
 			func(_ context.Context, c *call.Call, in *api.CreateKeyspaceInput) (*api.CreateKeyspaceOutput, error) {
 				r, err := replication(in.ReplicationSpecification)
 				if err != nil {
@@ -162,7 +166,7 @@ func (s *Service) keyspaceOperations() []call.Operation {
 				err = s.define(c, func(x *change) error { return x.createKeyspace(ks, false) })
 				return &api.CreateKeyspaceOutput{ResourceArn: pointer(resourceARN(c.Region, c.AccountID, ks.Name, ""))}, err
 			}),
-		operation("UpdateKeyspace", "AlterKeyspace", "cassandra:Alter", func(in *api.UpdateKeyspaceInput) (string, string) { return text(in.KeyspaceName), "" },
+		operation(s, "UpdateKeyspace", "AlterKeyspace", "cassandra:Alter", func(in *api.UpdateKeyspaceInput) (string, string) { return text(in.KeyspaceName), "" },
 			func(_ context.Context, c *call.Call, in *api.UpdateKeyspaceInput) (*api.UpdateKeyspaceOutput, error) {
 				r, err := replication(in.ReplicationSpecification)
 				if err != nil {
@@ -174,11 +178,11 @@ func (s *Service) keyspaceOperations() []call.Operation {
 				})
 				return &api.UpdateKeyspaceOutput{ResourceArn: pointer(resourceARN(c.Region, c.AccountID, name, ""))}, err
 			}),
-		operation("DeleteKeyspace", "DropKeyspace", "cassandra:Drop", func(in *api.DeleteKeyspaceInput) (string, string) { return text(in.KeyspaceName), "" },
+		operation(s, "DeleteKeyspace", "DropKeyspace", "cassandra:Drop", func(in *api.DeleteKeyspaceInput) (string, string) { return text(in.KeyspaceName), "" },
 			func(_ context.Context, c *call.Call, in *api.DeleteKeyspaceInput) (*api.DeleteKeyspaceOutput, error) {
 				return &api.DeleteKeyspaceOutput{}, s.define(c, func(x *change) error { return x.dropKeyspace(text(in.KeyspaceName), false) })
 			}),
-		operation("GetKeyspace", "Select", "cassandra:Select", func(in *api.GetKeyspaceInput) (string, string) { return text(in.KeyspaceName), "" },
+		operation(s, "GetKeyspace", "Select", "cassandra:Select", func(in *api.GetKeyspaceInput) (string, string) { return text(in.KeyspaceName), "" },
 			func(_ context.Context, c *call.Call, in *api.GetKeyspaceInput) (*api.GetKeyspaceOutput, error) {
 				ks, err := s.findKeyspace(c, text(in.KeyspaceName))
 				if err != nil {
@@ -187,7 +191,7 @@ func (s *Service) keyspaceOperations() []call.Operation {
 				return &api.GetKeyspaceOutput{KeyspaceName: &ks.Name, ReplicationStrategy: apitypes.RsSingleRegion, ReplicationRegions: []string{c.Region},
 					ResourceArn: pointer(resourceARN(c.Region, c.AccountID, ks.Name, ""))}, nil
 			}),
-		operation("ListKeyspaces", "Select", "cassandra:Select", func(*api.ListKeyspacesInput) (string, string) { return "system_schema", "keyspaces" },
+		operation(s, "ListKeyspaces", "Select", "cassandra:Select", func(*api.ListKeyspacesInput) (string, string) { return "system_schema", "keyspaces" },
 			func(_ context.Context, c *call.Call, in *api.ListKeyspacesInput) (*api.ListKeyspacesOutput, error) {
 				names := append(keysOf(s.schemaOf(c).Keyspaces), keysOf(systemTables)...)
 				slices.Sort(names)
@@ -252,7 +256,7 @@ func (s *Service) retag(c *call.Call, arn *string, set func(tags map[string]stri
 
 func (s *Service) tagOperations() []call.Operation {
 	return []call.Operation{
-		operation("TagResource", "AlterTable", "cassandra:TagResource", func(in *api.TagResourceInput) (string, string) { return resourceNames(in.ResourceArn) },
+		operation(s, "TagResource", "AlterTable", "cassandra:TagResource", func(in *api.TagResourceInput) (string, string) { return resourceNames(in.ResourceArn) },
 			func(_ context.Context, c *call.Call, in *api.TagResourceInput) (*api.TagResourceOutput, error) {
 				return &api.TagResourceOutput{}, s.retag(c, in.ResourceArn, func(m map[string]string) {
 					for _, t := range in.Tags {
@@ -260,7 +264,7 @@ func (s *Service) tagOperations() []call.Operation {
 					}
 				})
 			}),
-		operation("UntagResource", "AlterTable", "cassandra:UntagResource", func(in *api.UntagResourceInput) (string, string) { return resourceNames(in.ResourceArn) },
+		operation(s, "UntagResource", "AlterTable", "cassandra:UntagResource", func(in *api.UntagResourceInput) (string, string) { return resourceNames(in.ResourceArn) },
 			func(_ context.Context, c *call.Call, in *api.UntagResourceInput) (*api.UntagResourceOutput, error) {
 				return &api.UntagResourceOutput{}, s.retag(c, in.ResourceArn, func(m map[string]string) {
 					for _, t := range in.Tags {
@@ -270,7 +274,7 @@ func (s *Service) tagOperations() []call.Operation {
 					}
 				})
 			}),
-		operation("ListTagsForResource", "Select", "cassandra:Select", func(in *api.ListTagsForResourceInput) (string, string) { return resourceNames(in.ResourceArn) },
+		operation(s, "ListTagsForResource", "Select", "cassandra:Select", func(in *api.ListTagsForResourceInput) (string, string) { return resourceNames(in.ResourceArn) },
 			func(_ context.Context, c *call.Call, in *api.ListTagsForResourceInput) (*api.ListTagsForResourceOutput, error) {
 				keyspace, table := resourceNames(in.ResourceArn)
 				ks, err := s.findKeyspace(c, keyspace)

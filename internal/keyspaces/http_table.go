@@ -179,7 +179,7 @@ func tableOutput(c *call.Call, t *Table) *api.GetTableOutput {
 
 func (s *Service) tableOperations() []call.Operation {
 	return []call.Operation{
-		operation("CreateTable", "CreateTable", "cassandra:Create", func(in *api.CreateTableInput) (string, string) { return text(in.KeyspaceName), text(in.TableName) },
+		operation(s, "CreateTable", "CreateTable", "cassandra:Create", func(in *api.CreateTableInput) (string, string) { return text(in.KeyspaceName), text(in.TableName) },
 			func(_ context.Context, c *call.Call, in *api.CreateTableInput) (*api.CreateTableOutput, error) {
 				out := &api.CreateTableOutput{ResourceArn: pointer(resourceARN(c.Region, c.AccountID, text(in.KeyspaceName), text(in.TableName)))}
 				return out, s.define(c, func(x *change) error {
@@ -194,16 +194,16 @@ func (s *Service) tableOperations() []call.Operation {
 					return x.createTable(t, false)
 				})
 			}),
-		operation("UpdateTable", "AlterTable", "cassandra:Alter", func(in *api.UpdateTableInput) (string, string) { return text(in.KeyspaceName), text(in.TableName) },
+		operation(s, "UpdateTable", "AlterTable", "cassandra:Alter", func(in *api.UpdateTableInput) (string, string) { return text(in.KeyspaceName), text(in.TableName) },
 			func(_ context.Context, c *call.Call, in *api.UpdateTableInput) (*api.UpdateTableOutput, error) {
 				out := &api.UpdateTableOutput{ResourceArn: pointer(resourceARN(c.Region, c.AccountID, text(in.KeyspaceName), text(in.TableName)))}
 				return out, s.updateTable(c, in)
 			}),
-		operation("DeleteTable", "DropTable", "cassandra:Drop", func(in *api.DeleteTableInput) (string, string) { return text(in.KeyspaceName), text(in.TableName) },
+		operation(s, "DeleteTable", "DropTable", "cassandra:Drop", func(in *api.DeleteTableInput) (string, string) { return text(in.KeyspaceName), text(in.TableName) },
 			func(_ context.Context, c *call.Call, in *api.DeleteTableInput) (*api.DeleteTableOutput, error) {
 				return &api.DeleteTableOutput{}, s.define(c, func(x *change) error { return x.dropTable(text(in.KeyspaceName), text(in.TableName), false) })
 			}),
-		operation("GetTable", "Select", "cassandra:Select", func(in *api.GetTableInput) (string, string) { return text(in.KeyspaceName), text(in.TableName) },
+		operation(s, "GetTable", "Select", "cassandra:Select", func(in *api.GetTableInput) (string, string) { return text(in.KeyspaceName), text(in.TableName) },
 			func(_ context.Context, c *call.Call, in *api.GetTableInput) (*api.GetTableOutput, error) {
 				t, err := s.findTable(c, text(in.KeyspaceName), text(in.TableName))
 				if err != nil {
@@ -211,7 +211,7 @@ func (s *Service) tableOperations() []call.Operation {
 				}
 				return tableOutput(c, t), nil
 			}),
-		operation("ListTables", "Select", "cassandra:Select", func(in *api.ListTablesInput) (string, string) { return text(in.KeyspaceName), "" },
+		operation(s, "ListTables", "Select", "cassandra:Select", func(in *api.ListTablesInput) (string, string) { return text(in.KeyspaceName), "" },
 			func(_ context.Context, c *call.Call, in *api.ListTablesInput) (*api.ListTablesOutput, error) {
 				ks, err := s.findKeyspace(c, text(in.KeyspaceName))
 				if err != nil {
@@ -229,7 +229,7 @@ func (s *Service) tableOperations() []call.Operation {
 
 func (s *Service) typeOperations() []call.Operation {
 	return []call.Operation{
-		operation("CreateType", "CreateUdt", "cassandra:Create", func(in *api.CreateTypeInput) (string, string) { return text(in.KeyspaceName), "" },
+		operation(s, "CreateType", "CreateUdt", "cassandra:Create", func(in *api.CreateTypeInput) (string, string) { return text(in.KeyspaceName), "" },
 			func(_ context.Context, c *call.Call, in *api.CreateTypeInput) (*api.CreateTypeOutput, error) {
 				name := text(in.KeyspaceName)
 				out := &api.CreateTypeOutput{TypeName: in.TypeName, KeyspaceArn: pointer(resourceARN(c.Region, c.AccountID, name, ""))}
@@ -249,12 +249,12 @@ func (s *Service) typeOperations() []call.Operation {
 					return x.createType(t, false)
 				})
 			}),
-		operation("DeleteType", "DropUdt", "cassandra:Drop", func(in *api.DeleteTypeInput) (string, string) { return text(in.KeyspaceName), "" },
+		operation(s, "DeleteType", "DropUdt", "cassandra:Drop", func(in *api.DeleteTypeInput) (string, string) { return text(in.KeyspaceName), "" },
 			func(_ context.Context, c *call.Call, in *api.DeleteTypeInput) (*api.DeleteTypeOutput, error) {
 				out := &api.DeleteTypeOutput{TypeName: in.TypeName, KeyspaceArn: pointer(resourceARN(c.Region, c.AccountID, text(in.KeyspaceName), ""))}
 				return out, s.define(c, func(x *change) error { return x.dropType(text(in.KeyspaceName), text(in.TypeName), false) })
 			}),
-		operation("GetType", "Select", "cassandra:Select", func(in *api.GetTypeInput) (string, string) { return text(in.KeyspaceName), "" },
+		operation(s, "GetType", "Select", "cassandra:Select", func(in *api.GetTypeInput) (string, string) { return text(in.KeyspaceName), "" },
 			func(_ context.Context, c *call.Call, in *api.GetTypeInput) (*api.GetTypeOutput, error) {
 				ks, err := s.findKeyspace(c, text(in.KeyspaceName))
 				if err != nil {
@@ -266,7 +266,7 @@ func (s *Service) typeOperations() []call.Operation {
 				}
 				return typeOutput(c, ks, t), nil
 			}),
-		operation("ListTypes", "Select", "cassandra:Select", func(in *api.ListTypesInput) (string, string) { return text(in.KeyspaceName), "" },
+		operation(s, "ListTypes", "Select", "cassandra:Select", func(in *api.ListTypesInput) (string, string) { return text(in.KeyspaceName), "" },
 			func(_ context.Context, c *call.Call, in *api.ListTypesInput) (*api.ListTypesOutput, error) {
 				ks, err := s.findKeyspace(c, text(in.KeyspaceName))
 				if err != nil {

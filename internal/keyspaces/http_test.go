@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -50,6 +51,9 @@ func TestHTTP(t *testing.T) {
 	ks, table := pointer("shop"), pointer("orders")
 	made, err := c.CreateKeyspace(ctx, &api.CreateKeyspaceInput{KeyspaceName: ks, Tags: []apitypes.Tag{{Key: pointer("team"), Value: pointer("a")}}})
 	recorded("CreateKeyspace", true, err)
+	if p := b.rules.asked; len(p) != 2 || p[1].Action != "cassandra:TagResource" || !slices.Equal(p[1].Context["aws:requesttag/team"], []string{"a"}) {
+		t.Errorf("a keyspace with tags needs %+v", p)
+	}
 	if *made.ResourceArn != "arn:aws:cassandra:us-east-1:111122223333:/keyspace/shop/" {
 		t.Error(*made.ResourceArn)
 	}
@@ -73,6 +77,9 @@ func TestHTTP(t *testing.T) {
 	arn := got.ResourceArn
 	_, err = c.TagResource(ctx, &api.TagResourceInput{ResourceArn: arn, Tags: []apitypes.Tag{{Key: pointer("k"), Value: pointer("v")}, {Key: pointer("l"), Value: pointer("w")}}})
 	recorded("AlterTable", true, err)
+	if p := b.rules.asked; len(p) != 1 || !slices.Equal(p[0].Context["aws:tagkeys"], []string{"k", "l"}) || p[0].Context["aws:resourcetag/k"] != nil {
+		t.Errorf("tagging needs %+v", p)
+	}
 	_, err = c.UntagResource(ctx, &api.UntagResourceInput{ResourceArn: arn, Tags: []apitypes.Tag{{Key: pointer("k"), Value: pointer("v")}}})
 	recorded("AlterTable", true, err)
 	tags, err := c.ListTagsForResource(ctx, &api.ListTagsForResourceInput{ResourceArn: arn})

@@ -2,6 +2,7 @@ package keyspaces
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -185,6 +186,36 @@ func TestPermissions(t *testing.T) {
 		}
 		if g := strings.Join(got, ", "); g != c.want {
 			t.Errorf("%s needs %s, want %s", c.text, g, c.want)
+		}
+	}
+}
+
+// TestTagKeys: the condition keys of tags that a statement gives or takes, and
+// of those that its keyspace or table has.
+func TestTagKeys(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for _, c := range []struct{ text, want string }{
+		{"CREATE KEYSPACE ks WITH REPLICATION = {'class': 'SingleRegionStrategy'} AND TAGS = {'Team': 'b'}", "map[aws:requesttag/team:[b] aws:tagkeys:[Team]]"},
+		{"USE ks", ""},
+		{"CREATE TABLE t (p int PRIMARY KEY, v int)", "map[]"},
+		{"SELECT * FROM t", "map[]"},
+		{"ALTER TABLE t ADD TAGS {'x': 'y', 'A': 'z'}", "map[aws:requesttag/a:[z] aws:requesttag/x:[y] aws:tagkeys:[A x]]"},
+		{"SELECT * FROM t", "map[aws:resourcetag/a:[z] aws:resourcetag/x:[y]]"},
+		{"BEGIN BATCH INSERT INTO t (p) VALUES (1); APPLY BATCH", "map[aws:resourcetag/a:[z] aws:resourcetag/x:[y]]"},
+		{"ALTER TABLE t DROP TAGS {'A': 'z'}", "map[aws:requesttag/a:[z] aws:resourcetag/a:[z] aws:resourcetag/x:[y] aws:tagkeys:[A]]"},
+		{"ALTER TABLE t ADD w int", "map[aws:resourcetag/x:[y]]"},
+		{"ALTER KEYSPACE ks ADD TAGS {'x': 'y'}", "map[aws:requesttag/x:[y] aws:resourcetag/team:[b] aws:tagkeys:[x]]"},
+		{"CREATE TYPE ty (a int)", "map[aws:resourcetag/team:[b] aws:resourcetag/x:[y]]"},
+	} {
+		b.rules.asked = nil
+		b.must(c.text)
+		got := ""
+		for _, p := range b.rules.asked {
+			got = fmt.Sprint(p.Context)
+		}
+		if got != c.want {
+			t.Errorf("%s: the keys are %s, want %s", c.text, got, c.want)
 		}
 	}
 }

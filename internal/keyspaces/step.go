@@ -427,13 +427,32 @@ func (st *step) Permissions(_ *call.Call, dst []call.Permission) ([]call.Permiss
 		if action == "" {
 			continue
 		}
-		arn := st.arn(x)
-		dst = append(dst, call.Permission{Action: action, Resource: arn})
-		if tags != "" {
-			dst = append(dst, call.Permission{Action: tags, Resource: arn})
+		if x.table != nil && len(x.table.Tags) == 0 && rowStatement(x.stmt) {
+			dst = append(dst, call.Permission{Action: action, Resource: st.arn(x)})
+			continue
 		}
+		dst = permissions(dst, st.arn(x), action, tags, st.schema.tagsOf(x.keyspace, x.tableName()), statementTags(x.stmt))
 	}
 	return dst, nil
+}
+
+// rowStatement reports whether a statement is about rows; those have no tags.
+func rowStatement(stmt ast.Statement) bool {
+	switch stmt.(type) {
+	case *ast.Select, *ast.Insert, *ast.Update, *ast.Delete:
+		return true
+	}
+	return false
+}
+
+// tableName is the table that IAM sees the statement act on; empty for its
+// keyspace.
+func (x *statement) tableName() string {
+	switch x.stmt.(type) {
+	case *ast.CreateType, *ast.DropType, *ast.AlterType: // IAM knows keyspaces and tables only
+		return ""
+	}
+	return x.name
 }
 
 func (st *step) arn(x *statement) string {
@@ -446,12 +465,7 @@ func (st *step) arn(x *statement) string {
 			return x.arn
 		}
 	}
-	name := x.name
-	switch x.stmt.(type) {
-	case *ast.CreateType, *ast.DropType, *ast.AlterType: // IAM knows keyspaces and tables only
-		name = ""
-	}
-	x.arn = resourceARN(st.c.Region, st.c.AccountID, x.keyspace, name)
+	x.arn = resourceARN(st.c.Region, st.c.AccountID, x.keyspace, x.tableName())
 	return x.arn
 }
 

@@ -66,8 +66,9 @@ func (c compiler) conditions(v any) ([]condition, error) {
 			return nil, err
 		}
 		for _, k := range keys {
-			// The name after the vendor may be a tag's, which may have blanks.
-			if vendor, _, ok := strings.Cut(k.name, ":"); !ok || !alphanumeric(strings.ReplaceAll(vendor, "-", "")) {
+			// The vendor may be an identity provider's host and path; the name after
+			// it may be a tag's, which may have blanks.
+			if vendor, _, ok := strings.Cut(k.name, ":"); !ok || vendor == "" || strings.ContainsAny(vendor, " \t\r\n") {
 				return nil, malformed(BadConditionKey, "%q", k.name)
 			}
 			cond := proto
@@ -90,11 +91,9 @@ func parseOperator(name string) (condition, error) {
 	} else if rest, ok := strings.CutPrefix(base, "ForAnyValue:"); ok {
 		c.set, base = forAny, rest
 	}
-	if base != "Null" { // Null itself asks for existence
-		base, c.ifExists = strings.CutSuffix(base, "IfExists")
-	}
+	base, c.ifExists = strings.CutSuffix(base, "IfExists")
 	o, ok := operators[base]
-	if !ok {
+	if !ok || o.op == null && c.ifExists { // Null itself asks for existence
 		return c, malformed(BadCondition, "%s", name)
 	}
 	c.op, c.negated = o.op, o.negated

@@ -119,7 +119,7 @@ func (r Reason) policy() (name string, explicit bool) {
 func onResource(action, resource string) string {
 	service, _, _ := strings.Cut(action, ":")
 	switch {
-	case resource == "" || resource == "*" && service != "iam" && service != "sts":
+	case resource == "" || action == "s3:ListAllMyBuckets" || resource == "*" && service != "iam" && service != "sts":
 		return ""
 	case service == "s3":
 		return ` on resource: "` + resource + `"`

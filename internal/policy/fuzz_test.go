@@ -82,9 +82,7 @@ func FuzzCondition(f *testing.F) {
 		}
 		r := naiveRequest{ARN: "arn:aws:iam::111111111111:user/x", Account: "111111111111", Action: "s3:GetObject", Resource: "*", Context: ctx}
 		in := naivePolicies{Identity: []string{doc}}
-		clear(naiveParsed)
-		clear(naiveCache)
-		if fault := disagreement(evaluate(r, in, compiled{identity: []*policy.Policy{p}}), naiveEvaluate(r, in)); fault != "" {
+		if fault := disagreement(evaluate(r, in, compiled{identity: []*policy.Policy{p}}), newNaive().evaluate(r, in)); fault != "" {
 			t.Fatalf("%s with %q: %s", doc, ctx, fault)
 		}
 	})
@@ -125,9 +123,7 @@ func FuzzResource(f *testing.F) {
 		}
 		r := naiveRequest{ARN: "arn:aws:iam::111111111111:user/x", Account: "111111111111", Action: "s3:GetObject", Resource: resource, Context: map[string][]string{"k:x": {value}}}
 		in := naivePolicies{Identity: []string{doc}}
-		clear(naiveParsed)
-		clear(naiveCache)
-		if fault := disagreement(evaluate(r, in, compiled{identity: []*policy.Policy{p}}), naiveEvaluate(r, in)); fault != "" {
+		if fault := disagreement(evaluate(r, in, compiled{identity: []*policy.Policy{p}}), newNaive().evaluate(r, in)); fault != "" {
 			t.Fatalf("%s on %q with %q: %s", doc, resource, value, fault)
 		}
 	})

@@ -15,6 +15,16 @@ import (
 // the document as encoding/json reads it, without any thought of speed. It
 // shares no code with the package: the property test compares the two.
 
+// naive keeps what it has read before.
+type naive struct {
+	parsed   map[string][]map[string]any
+	compiled map[string]*regexp.Regexp
+}
+
+func newNaive() *naive {
+	return &naive{parsed: map[string][]map[string]any{}, compiled: map[string]*regexp.Regexp{}}
+}
+
 // naiveRequest is a request; its context has lower-case keys.
 type naiveRequest struct {
 	ARN, Account, Role, Service string // Role is the role of a session
@@ -40,22 +50,22 @@ type naiveResult struct {
 	AllowIdentity, AllowBoundary, AllowSession, AllowOwner bool
 }
 
-func naiveEvaluate(r naiveRequest, in naivePolicies) naiveResult {
+func (n *naive) evaluate(r naiveRequest, in naivePolicies) naiveResult {
 	out := naiveResult{AllowBoundary: true, AllowSession: true}
-	out.AllowIdentity, out.DenyIdentity = naiveAny(in.Identity, r)
+	out.AllowIdentity, out.DenyIdentity = n.any(in.Identity, r)
 	if in.Boundary != "" {
-		out.AllowBoundary, out.DenyBoundary = naiveAny([]string{in.Boundary}, r)
+		out.AllowBoundary, out.DenyBoundary = n.any([]string{in.Boundary}, r)
 	}
 	if in.Session != nil {
-		out.AllowSession, out.DenySession = naiveAny(in.Session, r)
+		out.AllowSession, out.DenySession = n.any(in.Session, r)
 	}
 	sameAccount := in.Owner == "" || in.Owner == r.Account
 	// How the resource policy's statements that allow name the caller.
 	byName, byRole, byAccount := false, false, false
 	if in.Resource != "" {
-		for _, s := range naiveStatements(in.Resource) {
+		for _, s := range n.statements(in.Resource) {
 			how := naivePrincipal(s, r)
-			if how == "" || !naiveApplies(in.Resource, s, r) {
+			if how == "" || !n.applies(in.Resource, s, r) {
 				continue
 			}
 			if s["Effect"] == "Deny" {
@@ -94,10 +104,10 @@ func naiveEvaluate(r naiveRequest, in naivePolicies) naiveResult {
 	return out
 }
 
-func naiveAny(docs []string, r naiveRequest) (allow, deny bool) {
+func (n *naive) any(docs []string, r naiveRequest) (allow, deny bool) {
 	for _, d := range docs {
-		for _, s := range naiveStatements(d) {
-			if !naiveApplies(d, s, r) {
+		for _, s := range n.statements(d) {
+			if !n.applies(d, s, r) {
 				continue
 			}
 			if s["Effect"] == "Deny" {
@@ -110,14 +120,8 @@ func naiveAny(docs []string, r naiveRequest) (allow, deny bool) {
 	return allow, deny
 }
 
-// naiveParsed and naiveCache keep what was read before; one test uses them.
-var (
-	naiveParsed = map[string][]map[string]any{}
-	naiveCache  = map[string]*regexp.Regexp{}
-)
-
-func naiveStatements(doc string) []map[string]any {
-	if s, ok := naiveParsed[doc]; ok {
+func (n *naive) statements(doc string) []map[string]any {
+	if s, ok := n.parsed[doc]; ok {
 		return s
 	}
 	var d map[string]any
@@ -134,7 +138,7 @@ func naiveStatements(doc string) []map[string]any {
 	for _, s := range list {
 		out = append(out, s.(map[string]any))
 	}
-	naiveParsed[doc] = out
+	n.parsed[doc] = out
 	return out
 }
 
@@ -221,11 +225,11 @@ func naivePrincipal(s map[string]any, r naiveRequest) string {
 	return ""
 }
 
-func naiveApplies(doc string, s map[string]any, r naiveRequest) bool {
+func (n *naive) applies(doc string, s map[string]any, r naiveRequest) bool {
 	variables := strings.Contains(doc, `"2012-10-17"`)
 	action := func(list any) bool {
 		for _, a := range naiveList(list) {
-			if naiveWild(a, r.Action, "(?is)", nil, ".*", ".") {
+			if n.wild(a, r.Action, "(?is)", nil, ".*", ".") {
 				return true
 			}
 		}
@@ -233,7 +237,7 @@ func naiveApplies(doc string, s map[string]any, r naiveRequest) bool {
 	}
 	resource := func(list any) bool {
 		for _, p := range naiveList(list) {
-			if naiveResource(p, r, variables) {
+			if n.resource(p, r, variables) {
 				return true
 			}
 		}
@@ -254,7 +258,7 @@ func naiveApplies(doc string, s map[string]any, r naiveRequest) bool {
 	conditions, _ := s["Condition"].(map[string]any)
 	for op, keys := range conditions {
 		for key, values := range keys.(map[string]any) {
-			if !naiveCondition(op, key, naiveList(values), r.Context, variables) {
+			if !n.condition(op, key, naiveList(values), r.Context, variables) {
 				return false
 			}
 		}
@@ -293,18 +297,18 @@ func naiveReplace(s string, ctx map[string][]string, variables bool) (parts []st
 	return append(parts, s[end:]), true
 }
 
-func naiveRegexp(s string) *regexp.Regexp {
-	re := naiveCache[s]
+func (n *naive) regexp(s string) *regexp.Regexp {
+	re := n.compiled[s]
 	if re == nil {
 		re = regexp.MustCompile(s)
-		naiveCache[s] = re
+		n.compiled[s] = re
 	}
 	return re
 }
 
 // naiveWild turns a pattern into a regular expression; literal texts come
 // between those of the pattern.
-func naiveWild(pattern, text, flags string, parts []string, run, char string) bool {
+func (n *naive) wild(pattern, text, flags string, parts []string, run, char string) bool {
 	if parts == nil {
 		parts = []string{pattern}
 	}
@@ -321,12 +325,12 @@ func naiveWild(pattern, text, flags string, parts []string, run, char string) bo
 			}
 		}
 	}
-	return naiveRegexp(flags + "^(?:" + b.String() + ")$").MatchString(text)
+	return n.regexp(flags + "^(?:" + b.String() + ")$").MatchString(text)
 }
 
 // naiveResource: wildcards stay inside the segments between colons, but for a *
 // that ends one. The sixth segment is the rest.
-func naiveResource(p string, r naiveRequest, variables bool) bool {
+func (n *naive) resource(p string, r naiveRequest, variables bool) bool {
 	if p == "*" {
 		return true
 	}
@@ -364,10 +368,10 @@ func naiveResource(p string, r naiveRequest, variables bool) bool {
 			}
 		}
 	}
-	return naiveRegexp("(?s)^" + b.String() + "$").MatchString(r.Resource)
+	return n.regexp("(?s)^" + b.String() + "$").MatchString(r.Resource)
 }
 
-func naiveCondition(op, key string, want []string, ctx map[string][]string, variables bool) bool {
+func (n *naive) condition(op, key string, want []string, ctx map[string][]string, variables bool) bool {
 	have := ctx[strings.ToLower(key)]
 	if op == "Null" {
 		for _, w := range want {
@@ -400,7 +404,7 @@ func naiveCondition(op, key string, want []string, ctx map[string][]string, vari
 	// for a positive one, none of them for a negated one.
 	one := func(h string) bool {
 		for _, w := range want {
-			if naiveCompare(positive, h, w, ctx, variables) {
+			if n.compare(positive, h, w, ctx, variables) {
 				return !negated
 			}
 		}
@@ -421,7 +425,7 @@ func naiveCondition(op, key string, want []string, ctx map[string][]string, vari
 	return some
 }
 
-func naiveCompare(op, have, want string, ctx map[string][]string, variables bool) bool {
+func (n *naive) compare(op, have, want string, ctx map[string][]string, variables bool) bool {
 	switch op {
 	case "StringEquals", "StringEqualsIgnoreCase", "Bool":
 		parts, ok := naiveReplace(want, ctx, variables)
@@ -429,9 +433,9 @@ func naiveCompare(op, have, want string, ctx map[string][]string, variables bool
 		return ok && (text == have || op != "StringEquals" && strings.EqualFold(text, have))
 	case "StringLike":
 		parts, ok := naiveReplace(want, ctx, variables)
-		return ok && naiveWild(want, have, "(?s)", parts, ".*", ".")
+		return ok && n.wild(want, have, "(?s)", parts, ".*", ".")
 	case "ArnEquals", "ArnLike":
-		return naiveARN(have, want, ctx, variables)
+		return n.arn(have, want, ctx, variables)
 	case "BinaryEquals":
 		a, err1 := base64.StdEncoding.DecodeString(have)
 		b, err2 := base64.StdEncoding.DecodeString(want)
@@ -486,7 +490,7 @@ func naiveTime(s string) (time.Time, bool) {
 }
 
 // naiveARN compares part by part; the sixth is the rest.
-func naiveARN(have, want string, ctx map[string][]string, variables bool) bool {
+func (n *naive) arn(have, want string, ctx map[string][]string, variables bool) bool {
 	if want == "*" {
 		return true
 	}
@@ -509,7 +513,7 @@ func naiveARN(have, want string, ctx map[string][]string, variables bool) bool {
 	}
 	for i := range p {
 		re := strings.NewReplacer("\x01", ".*", "\x02", ".").Replace(regexp.QuoteMeta(p[i]))
-		if !naiveRegexp("(?s)^" + re + "$").MatchString(h[i]) {
+		if !n.regexp("(?s)^" + re + "$").MatchString(h[i]) {
 			return false
 		}
 	}

@@ -22,9 +22,10 @@ func TestEvaluateAgreesWithNaive(t *testing.T) {
 	seed := rand.Uint64()
 	g := generator{rand.New(rand.NewPCG(seed, 1))}
 	reasons := map[policy.Reason]int{}
+	n := newNaive()
 	for range sets {
 		in := g.policies()
-		clear(naiveParsed)
+		clear(n.parsed)
 		compiled, err := compileAll(in)
 		if err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, show(in))
@@ -33,11 +34,11 @@ func TestEvaluateAgreesWithNaive(t *testing.T) {
 			r := g.request()
 			d := evaluate(r, in, compiled)
 			reasons[d.Reason]++
-			if fault := disagreement(d, naiveEvaluate(r, in)); fault != "" {
-				in = shrink(r, in)
+			if fault := disagreement(d, n.evaluate(r, in)); fault != "" {
+				in = n.shrink(r, in)
 				compiled, _ = compileAll(in)
 				d = evaluate(r, in, compiled)
-				t.Fatalf("seed %d: %s\nrequest %+v\n%s\nnaive %+v", seed, disagreement(d, naiveEvaluate(r, in)), r, show(in), naiveEvaluate(r, in))
+				t.Fatalf("seed %d: %s\nrequest %+v\n%s\nnaive %+v", seed, disagreement(d, n.evaluate(r, in)), r, show(in), n.evaluate(r, in))
 			}
 		}
 	}
@@ -104,10 +105,10 @@ func disagreement(d policy.Decision, n naiveResult) string {
 
 // shrink takes policies, statements and conditions away as long as the two
 // evaluators still disagree.
-func shrink(r naiveRequest, in naivePolicies) naivePolicies {
+func (n *naive) shrink(r naiveRequest, in naivePolicies) naivePolicies {
 	fails := func(in naivePolicies) bool {
 		c, err := compileAll(in)
-		return err == nil && disagreement(evaluate(r, in, c), naiveEvaluate(r, in)) != ""
+		return err == nil && disagreement(evaluate(r, in, c), n.evaluate(r, in)) != ""
 	}
 	for again := true; again; {
 		again = false

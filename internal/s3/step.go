@@ -80,7 +80,8 @@ func (s *step) Permissions(c *call.Call, dst []call.Permission) ([]call.Permissi
 	op := t.op
 	switch {
 	case t.bucket == "":
-		return append(dst, call.Permission{Action: op.action, Resource: "*"}), nil
+		// Listing buckets is about all of them.
+		return append(dst, call.Permission{Action: op.action, Resource: bucketARN("*")}), nil
 	case op.name == "CreateBucket":
 		if !validBucket(t.bucket) {
 			return dst, failure(http.StatusBadRequest, "InvalidBucketName", "The specified bucket is not valid.")
