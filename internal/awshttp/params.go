@@ -19,7 +19,7 @@ var secretMembers = map[string]bool{
 
 // hiddenMembers are secrets that AWS leaves out rather than masks.
 var droppedMembers = map[string]bool{"SecretAccessKey": true, "SessionToken": true, "ServicePassword": true, "ServiceCredentialSecret": true,
-	"WebIdentityToken": true}
+	"WebIdentityToken": true, "Password": true, "OldPassword": true, "NewPassword": true}
 
 // recordObject renders a typed input or output as a record shows it: lower
 // camel case, absent members left out, secrets masked. A structure without

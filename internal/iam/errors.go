@@ -40,6 +40,8 @@ func invalidInput(format string, args ...any) *aws.Error {
 	return fail(aws.Invalid, http.StatusBadRequest, "InvalidInput", format, args...)
 }
 
+func invalidARN(arn string) *aws.Error { return invalidInput("ARN %s is not valid.", arn) }
+
 func noUser(name string) *aws.Error {
 	return noSuchEntity("The user with name %s cannot be found.", name)
 }
@@ -58,6 +60,27 @@ func noPolicy(arn string) *aws.Error {
 
 func notAttachable(arn string) *aws.Error {
 	return noSuchEntity("Policy %s does not exist or is not attachable.", arn)
+}
+
+func noPolicyVersion(arn, id string) *aws.Error {
+	return noSuchEntity("Policy %s version %s does not exist or is not attachable.", arn, id)
+}
+
+// notOwnPolicy answers changes of policies that AWS, or another account, keeps.
+func notOwnPolicy() *aws.Error {
+	return fail(aws.Denied, http.StatusForbidden, "AccessDenied", "Policy is outside your own account.")
+}
+
+func noLogin(user string) *aws.Error {
+	return noSuchEntity("Login Profile for User %s cannot be found.", user)
+}
+
+func noProfile(name string) *aws.Error {
+	return noSuchEntity("Instance Profile %s cannot be found.", name)
+}
+
+func weakPassword(format string, args ...any) *aws.Error {
+	return fail(aws.Invalid, http.StatusBadRequest, "PasswordPolicyViolation", format, args...)
 }
 
 // noSuchAccount is a call for an account that this server does not hold; a

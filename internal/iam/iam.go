@@ -43,6 +43,9 @@ type Directory struct {
 	mu      sync.Mutex
 	current atomic.Pointer[snapshot]
 
+	// iterations is the cost of a console password's hash.
+	iterations int
+
 	managed *managedPolicies
 	docs    *documents
 	used    usage
@@ -59,7 +62,7 @@ func Open(c Config) (*Directory, error) {
 	if c.Store == nil || c.Sealer == nil || c.Log == nil {
 		return nil, errors.New("iam: a directory needs a store, a sealer and a logger")
 	}
-	d := &Directory{store: c.Store, sealer: c.Sealer, now: c.Now, log: c.Log, docs: newDocuments()}
+	d := &Directory{store: c.Store, sealer: c.Sealer, now: c.Now, log: c.Log, docs: newDocuments(), iterations: passwordIterations}
 	if d.now == nil {
 		d.now = time.Now
 	}

@@ -16,6 +16,7 @@ const (
 	prefixGroup      = "AGPA"
 	prefixRole       = "AROA"
 	prefixPolicy     = "ANPA"
+	prefixProfile    = "AIPA"
 	prefixCredential = "ACCA"
 	longTermKey      = "AKIA"
 	temporaryKey     = "ASIA"

@@ -1,48 +1,50 @@
 package iam
 
 import (
+	"net/http"
 	"slices"
+	"strings"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
+	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/policy"
 )
 
 // grantOperations give policies to users and roles.
 func (s *api) grantOperations() []call.Operation {
-	withPolicy := func(t target, arn *string) target { return t.with("iam:PolicyARN", str(arn)) }
 	return []call.Operation{
 		op("PutUserPolicy", func(c *call.Call, in *sdk.PutUserPolicyInput) target { return s.onUser(c, in.UserName) }, s.putUserPolicy),
 		op("GetUserPolicy", func(c *call.Call, in *sdk.GetUserPolicyInput) target { return s.onUser(c, in.UserName) }, s.getUserPolicy, call.ReadOnly),
 		op("DeleteUserPolicy", func(c *call.Call, in *sdk.DeleteUserPolicyInput) target { return s.onUser(c, in.UserName) }, s.deleteUserPolicy),
 		op("ListUserPolicies", func(c *call.Call, in *sdk.ListUserPoliciesInput) target { return s.onUser(c, in.UserName) }, s.listUserPolicies, call.ReadOnly),
 		op("AttachUserPolicy", func(c *call.Call, in *sdk.AttachUserPolicyInput) target {
-			return withPolicy(s.onUser(c, in.UserName), in.PolicyArn)
+			return s.onUser(c, in.UserName).policy(in.PolicyArn)
 		}, s.attachUserPolicy),
 		op("DetachUserPolicy", func(c *call.Call, in *sdk.DetachUserPolicyInput) target {
-			return withPolicy(s.onUser(c, in.UserName), in.PolicyArn)
+			return s.onUser(c, in.UserName).policy(in.PolicyArn)
 		}, s.detachUserPolicy),
 		op("ListAttachedUserPolicies", func(c *call.Call, in *sdk.ListAttachedUserPoliciesInput) target { return s.onUser(c, in.UserName) }, s.listAttachedUser, call.ReadOnly),
-		op("ListGroupsForUser", func(c *call.Call, in *sdk.ListGroupsForUserInput) target { return s.onUser(c, in.UserName) }, s.listGroupsForUser, call.ReadOnly),
 		op("PutRolePolicy", func(c *call.Call, in *sdk.PutRolePolicyInput) target { return s.onRole(c, in.RoleName) }, s.putRolePolicy),
 		op("GetRolePolicy", func(c *call.Call, in *sdk.GetRolePolicyInput) target { return s.onRole(c, in.RoleName) }, s.getRolePolicy, call.ReadOnly),
 		op("DeleteRolePolicy", func(c *call.Call, in *sdk.DeleteRolePolicyInput) target { return s.onRole(c, in.RoleName) }, s.deleteRolePolicy),
 		op("ListRolePolicies", func(c *call.Call, in *sdk.ListRolePoliciesInput) target { return s.onRole(c, in.RoleName) }, s.listRolePolicies, call.ReadOnly),
 		op("AttachRolePolicy", func(c *call.Call, in *sdk.AttachRolePolicyInput) target {
-			return withPolicy(s.onRole(c, in.RoleName), in.PolicyArn)
+			return s.onRole(c, in.RoleName).policy(in.PolicyArn)
 		}, s.attachRolePolicy),
 		op("DetachRolePolicy", func(c *call.Call, in *sdk.DetachRolePolicyInput) target {
-			return withPolicy(s.onRole(c, in.RoleName), in.PolicyArn)
+			return s.onRole(c, in.RoleName).policy(in.PolicyArn)
 		}, s.detachRolePolicy),
 		op("ListAttachedRolePolicies", func(c *call.Call, in *sdk.ListAttachedRolePoliciesInput) target { return s.onRole(c, in.RoleName) }, s.listAttachedRole, call.ReadOnly),
 	}
 }
 
-// putInline adds or replaces an inline policy; limit is the size of all.
-func (s *api) putInline(g *grants, name, document *string, limit int) error {
-	if err := s.checkDocument(document, policy.Identity, limit); err != nil {
+// putInline adds or replaces an inline policy; limit is the size of all of
+// the holder's, which who names ("user alice").
+func (s *api) putInline(g *grants, name, document *string, limit int, who string) error {
+	if err := s.checkDocument(document, policy.Identity, maxDocumentSize); err != nil {
 		return err
 	}
 	if g.Inline == nil {
@@ -54,7 +56,7 @@ func (s *api) putInline(g *grants, name, document *string, limit int) error {
 		size += significant(d)
 	}
 	if size > limit {
-		return limitExceeded("PolicySize", limit)
+		return fail(aws.LimitExceeded, http.StatusConflict, "LimitExceeded", "Maximum policy size of %d bytes exceeded for %s", limit, who)
 	}
 	return g.compile()
 }
@@ -67,14 +69,18 @@ func dropInline(g *grants, holder, name string) error {
 	return g.compile()
 }
 
-func (s *api) attach(ch *change, g *grants, arn *string) error {
-	if s.d.policy(ch.acc, str(arn)) == nil {
-		return notAttachable(str(arn))
+// attach attaches a managed policy; once more is no error.
+func (s *api) attach(ch *change, g *grants, arn *string, quotaName string) error {
+	if _, err := aws.ParseARN(str(arn)); err != nil {
+		return invalidARN(str(arn))
+	}
+	if s.d.policy(ch.acc, *arn) == nil {
+		return notAttachable(*arn)
 	}
 	if slices.Contains(g.Attached, *arn) {
 		return nil
 	}
-	if err := quota(len(g.Attached), maxAttached, "PoliciesPerUser"); err != nil {
+	if err := quota(len(g.Attached), maxAttached, quotaName); err != nil {
 		return err
 	}
 	g.Attached = append(g.Attached, *arn)
@@ -82,28 +88,44 @@ func (s *api) attach(ch *change, g *grants, arn *string) error {
 }
 
 func detach(g *grants, arn *string) error {
-	i := slices.Index(g.Attached, str(arn))
+	if _, err := aws.ParseARN(str(arn)); err != nil {
+		return invalidARN(str(arn))
+	}
+	i := slices.Index(g.Attached, *arn)
 	if i < 0 {
-		return noPolicy(str(arn))
+		return noPolicy(*arn)
 	}
 	g.Attached = slices.Delete(g.Attached, i, i+1)
 	return nil
 }
 
-func (s *api) attached(a *account, g *grants, marker *string, size *int32) ([]types.AttachedPolicy, *string, error) {
-	part, next, err := page(slices.Sorted(slices.Values(g.Attached)), marker, size, func(arn string) string { return arn })
-	return convert(part, func(arn string) types.AttachedPolicy {
-		name := arn
-		if p := s.d.policy(a, arn); p != nil {
-			name = p.Name
+// attached is a page of the managed policies below a path that a holder has.
+func (s *api) attached(a *account, g *grants, prefix, marker *string, size *int32) ([]types.AttachedPolicy, *string, error) {
+	part, next, err := page(s.attachments(a, g, prefix), marker, size, func(p types.AttachedPolicy) string { return *p.PolicyArn })
+	return convert(part, func(p types.AttachedPolicy) types.AttachedPolicy { return p }), next, err
+}
+
+// attachments are the managed policies of a holder below a path, by ARN.
+func (s *api) attachments(a *account, g *grants, prefix *string) []types.AttachedPolicy {
+	out := make([]types.AttachedPolicy, 0, len(g.Attached))
+	for _, arn := range slices.Sorted(slices.Values(g.Attached)) {
+		// An attached policy cannot be deleted, so it is there.
+		if p := s.d.policy(a, arn); p != nil && strings.HasPrefix(p.Path, str(prefix)) {
+			out = append(out, types.AttachedPolicy{PolicyArn: new(arn), PolicyName: new(p.Name)})
 		}
-		return types.AttachedPolicy{PolicyArn: new(arn), PolicyName: new(name)}
-	}), next, err
+	}
+	return out
+}
+
+// inlineNames is a page of the names of a holder's inline policies.
+func inlineNames(g *grants, marker *string, size *int32) ([]string, *string, error) {
+	part, next, err := page(sortedKeys(g.Inline), marker, size, func(n string) string { return n })
+	return convert(part, func(n string) string { return n }), next, err
 }
 
 func (s *api) putUserPolicy(c *call.Call, in *sdk.PutUserPolicyInput) (*sdk.PutUserPolicyOutput, error) {
 	err := s.changeUser(c, in.UserName, func(_ *change, u *user) error {
-		return s.putInline(&u.grants, in.PolicyName, in.PolicyDocument, maxInlineUser)
+		return s.putInline(&u.grants, in.PolicyName, in.PolicyDocument, maxInlineUser, "user "+u.Name)
 	})
 	return &sdk.PutUserPolicyOutput{}, err
 }
@@ -140,12 +162,12 @@ func (s *api) listUserPolicies(c *call.Call, in *sdk.ListUserPoliciesInput) (*sd
 	if err != nil {
 		return nil, err
 	}
-	part, next, err := page(sortedKeys(u.Inline), in.Marker, in.MaxItems, func(n string) string { return n })
-	return &sdk.ListUserPoliciesOutput{PolicyNames: convert(part, func(n string) string { return n }), IsTruncated: next != nil, Marker: next}, err
+	names, next, err := inlineNames(&u.grants, in.Marker, in.MaxItems)
+	return &sdk.ListUserPoliciesOutput{PolicyNames: names, IsTruncated: next != nil, Marker: next}, err
 }
 
 func (s *api) attachUserPolicy(c *call.Call, in *sdk.AttachUserPolicyInput) (*sdk.AttachUserPolicyOutput, error) {
-	err := s.changeUser(c, in.UserName, func(ch *change, u *user) error { return s.attach(ch, &u.grants, in.PolicyArn) })
+	err := s.changeUser(c, in.UserName, func(ch *change, u *user) error { return s.attach(ch, &u.grants, in.PolicyArn, "PoliciesPerUser") })
 	return &sdk.AttachUserPolicyOutput{}, err
 }
 
@@ -159,27 +181,13 @@ func (s *api) listAttachedUser(c *call.Call, in *sdk.ListAttachedUserPoliciesInp
 	if err != nil {
 		return nil, err
 	}
-	list, next, err := s.attached(a, &u.grants, in.Marker, in.MaxItems)
+	list, next, err := s.attached(a, &u.grants, in.PathPrefix, in.Marker, in.MaxItems)
 	return &sdk.ListAttachedUserPoliciesOutput{AttachedPolicies: list, IsTruncated: next != nil, Marker: next}, err
-}
-
-func (s *api) listGroupsForUser(c *call.Call, in *sdk.ListGroupsForUserInput) (*sdk.ListGroupsForUserOutput, error) {
-	a, u, err := s.user(c, in.UserName)
-	if err != nil {
-		return nil, err
-	}
-	out := &sdk.ListGroupsForUserOutput{Groups: []types.Group{}}
-	for _, id := range u.Groups {
-		if g := a.groupByID(id); g != nil {
-			out.Groups = append(out.Groups, types.Group{Arn: new(a.groupARN(g)), CreateDate: new(g.Created), GroupId: new(g.ID), GroupName: new(g.Name), Path: new(g.Path)})
-		}
-	}
-	return out, nil
 }
 
 func (s *api) putRolePolicy(c *call.Call, in *sdk.PutRolePolicyInput) (*sdk.PutRolePolicyOutput, error) {
 	err := s.changeRole(c, in.RoleName, func(_ *change, r *role) error {
-		return s.putInline(&r.grants, in.PolicyName, in.PolicyDocument, maxInlineRole)
+		return s.putInline(&r.grants, in.PolicyName, in.PolicyDocument, maxInlineRole, "role "+r.Name)
 	})
 	return &sdk.PutRolePolicyOutput{}, err
 }
@@ -206,12 +214,12 @@ func (s *api) listRolePolicies(c *call.Call, in *sdk.ListRolePoliciesInput) (*sd
 	if err != nil {
 		return nil, err
 	}
-	part, next, err := page(sortedKeys(r.Inline), in.Marker, in.MaxItems, func(n string) string { return n })
-	return &sdk.ListRolePoliciesOutput{PolicyNames: convert(part, func(n string) string { return n }), IsTruncated: next != nil, Marker: next}, err
+	names, next, err := inlineNames(&r.grants, in.Marker, in.MaxItems)
+	return &sdk.ListRolePoliciesOutput{PolicyNames: names, IsTruncated: next != nil, Marker: next}, err
 }
 
 func (s *api) attachRolePolicy(c *call.Call, in *sdk.AttachRolePolicyInput) (*sdk.AttachRolePolicyOutput, error) {
-	err := s.changeRole(c, in.RoleName, func(ch *change, r *role) error { return s.attach(ch, &r.grants, in.PolicyArn) })
+	err := s.changeRole(c, in.RoleName, func(ch *change, r *role) error { return s.attach(ch, &r.grants, in.PolicyArn, "PoliciesPerRole") })
 	return &sdk.AttachRolePolicyOutput{}, err
 }
 
@@ -225,6 +233,6 @@ func (s *api) listAttachedRole(c *call.Call, in *sdk.ListAttachedRolePoliciesInp
 	if err != nil {
 		return nil, err
 	}
-	list, next, err := s.attached(a, &r.grants, in.Marker, in.MaxItems)
+	list, next, err := s.attached(a, &r.grants, in.PathPrefix, in.Marker, in.MaxItems)
 	return &sdk.ListAttachedRolePoliciesOutput{AttachedPolicies: list, IsTruncated: next != nil, Marker: next}, err
 }

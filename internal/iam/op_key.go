@@ -3,6 +3,7 @@ package iam
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
@@ -89,9 +90,11 @@ func (s *api) listAccessKeys(c *call.Call, in *sdk.ListAccessKeysInput) (*sdk.Li
 		}
 		keys, name = u.Keys, u.Name
 	}
-	return &sdk.ListAccessKeysOutput{AccessKeyMetadata: convert(keys, func(k accessKey) types.AccessKeyMetadata {
+	sorted := slices.SortedFunc(slices.Values(keys), func(x, y accessKey) int { return strings.Compare(x.ID, y.ID) })
+	part, next, err := page(sorted, in.Marker, in.MaxItems, func(k accessKey) string { return k.ID })
+	return &sdk.ListAccessKeysOutput{AccessKeyMetadata: convert(part, func(k accessKey) types.AccessKeyMetadata {
 		return types.AccessKeyMetadata{AccessKeyId: new(k.ID), CreateDate: new(k.Created), Status: status(k.Inactive), UserName: optional(name)}
-	})}, nil
+	}), IsTruncated: next != nil, Marker: next}, err
 }
 
 func (s *api) updateAccessKey(c *call.Call, in *sdk.UpdateAccessKeyInput) (*sdk.UpdateAccessKeyOutput, error) {
@@ -158,6 +161,9 @@ func (s *api) credentialOperations() []call.Operation {
 			return s.onUser(c, in.UserName).with("iam:ServiceSpecificCredentialServiceName", str(in.ServiceName))
 		}, s.createCredential),
 		op("ListServiceSpecificCredentials", func(c *call.Call, in *sdk.ListServiceSpecificCredentialsInput) target {
+			if in.AllUsers != nil && *in.AllUsers {
+				return onPath(c, "user", nil, "*")
+			}
 			return s.onUser(c, in.UserName)
 		}, s.listCredentials, call.ReadOnly),
 		op("UpdateServiceSpecificCredential", func(c *call.Call, in *sdk.UpdateServiceSpecificCredentialInput) target {
@@ -219,27 +225,47 @@ func freeLogin(a *account, user string) string {
 	}
 }
 
+// listCredentials pages through the credentials of one user, or with AllUsers
+// of all, in the order of user names and ids.
 func (s *api) listCredentials(c *call.Call, in *sdk.ListServiceSpecificCredentialsInput) (*sdk.ListServiceSpecificCredentialsOutput, error) {
 	a, err := s.account(c)
 	if err != nil {
 		return nil, err
 	}
-	u, err := findUser(a, c, in.UserName)
-	if err != nil {
-		return nil, err
-	}
-	out := &sdk.ListServiceSpecificCredentialsOutput{ServiceSpecificCredentials: []types.ServiceSpecificCredentialMetadata{}}
-	for i := range u.Credentials {
-		cr := &u.Credentials[i]
-		if str(in.ServiceName) != "" && cr.Service != *in.ServiceName {
-			continue
+	var users []*user
+	if in.AllUsers != nil && *in.AllUsers {
+		if str(in.UserName) != "" {
+			return nil, invalidInput("UserName cannot be given together with AllUsers.")
 		}
-		f := sdkCredential(u, cr, "")
-		out.ServiceSpecificCredentials = append(out.ServiceSpecificCredentials, types.ServiceSpecificCredentialMetadata{
-			CreateDate: f.CreateDate, ServiceName: f.ServiceName, ServiceSpecificCredentialId: f.ServiceSpecificCredentialId,
-			Status: f.Status, UserName: f.UserName, ServiceUserName: f.ServiceUserName, ExpirationDate: f.ExpirationDate})
+		users = byName(a.users, nil, func(u *user) string { return u.Path })
+	} else {
+		u, err := findUser(a, c, in.UserName)
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, u)
 	}
-	return out, nil
+	var all []types.ServiceSpecificCredentialMetadata
+	for _, u := range users {
+		sorted := slices.SortedFunc(slices.Values(u.Credentials), func(x, y serviceCredential) int { return strings.Compare(x.ID, y.ID) })
+		for i := range sorted {
+			if str(in.ServiceName) == "" || sorted[i].Service == *in.ServiceName {
+				all = append(all, credentialMetadata(u, &sorted[i]))
+			}
+		}
+	}
+	part, next, err := page(all, in.Marker, in.MaxItems, func(m types.ServiceSpecificCredentialMetadata) string {
+		return fold(*m.UserName) + "\x00" + *m.ServiceSpecificCredentialId
+	})
+	return &sdk.ListServiceSpecificCredentialsOutput{ServiceSpecificCredentials: convert(part, func(m types.ServiceSpecificCredentialMetadata) types.ServiceSpecificCredentialMetadata { return m }),
+		IsTruncated: next != nil, Marker: next}, err
+}
+
+// credentialMetadata is a credential as lists show it: without its password.
+func credentialMetadata(u *user, cr *serviceCredential) types.ServiceSpecificCredentialMetadata {
+	f := sdkCredential(u, cr, "")
+	return types.ServiceSpecificCredentialMetadata{CreateDate: f.CreateDate, ServiceName: f.ServiceName, ServiceSpecificCredentialId: f.ServiceSpecificCredentialId,
+		Status: f.Status, UserName: f.UserName, ServiceUserName: f.ServiceUserName, ExpirationDate: f.ExpirationDate}
 }
 
 // changeCredential runs fn on one service-specific credential; fn returns

@@ -28,8 +28,6 @@ func (s *api) roleOperations() []call.Operation {
 			return s.onRole(c, in.RoleName).with("aws:TagKeys", in.TagKeys...)
 		}, s.untagRole),
 		op("ListRoleTags", func(c *call.Call, in *sdk.ListRoleTagsInput) target { return s.onRole(c, in.RoleName) }, s.listRoleTags, call.ReadOnly),
-		op("ListInstanceProfilesForRole", func(c *call.Call, in *sdk.ListInstanceProfilesForRoleInput) target { return s.onRole(c, in.RoleName) },
-			s.noInstanceProfiles, call.ReadOnly),
 		op("PutRolePermissionsBoundary", func(c *call.Call, in *sdk.PutRolePermissionsBoundaryInput) target {
 			return s.onRole(c, in.RoleName).boundary(in.PermissionsBoundary)
 		}, s.putRoleBoundary),
@@ -37,8 +35,11 @@ func (s *api) roleOperations() []call.Operation {
 	}
 }
 
-// encoded is a document as IAM's answers carry it: percent-encoded.
-func encoded(document string) *string { return new(url.QueryEscape(document)) }
+// encoded is a document as IAM's answers carry it: percent-encoded as RFC 3986
+// has it, so that a space is %20 and not the + of forms.
+func encoded(document string) *string {
+	return new(strings.ReplaceAll(url.QueryEscape(document), "+", "%20"))
+}
 
 func (a *account) listedRole(r *role) types.Role {
 	return types.Role{Arn: new(a.roleARN(r)), AssumeRolePolicyDocument: encoded(r.Trust), CreateDate: new(r.Created), Description: optional(r.Description),
@@ -73,7 +74,7 @@ func (s *api) createRole(c *call.Call, in *sdk.CreateRoleInput) (*sdk.CreateRole
 	if err := quota(len(ch.acc.roles), maxRoles, "RolesPerAccount"); err != nil {
 		return nil, err
 	}
-	if err := s.checkDocument(in.AssumeRolePolicyDocument, policy.Resource, maxTrustSize); err != nil {
+	if err := s.checkTrust(in.AssumeRolePolicyDocument); err != nil {
 		return nil, err
 	}
 	r := &role{ID: newID(prefixRole), Name: name, Path: pathOr(in.Path), Created: s.d.wholeSecond(), Description: str(in.Description), Trust: str(in.AssumeRolePolicyDocument)}
@@ -95,6 +96,14 @@ func (s *api) createRole(c *call.Call, in *sdk.CreateRoleInput) (*sdk.CreateRole
 	return &sdk.CreateRoleOutput{Role: ch.acc.sdkRole(r)}, nil
 }
 
+// checkTrust checks a role's trust policy.
+func (s *api) checkTrust(document *string) error {
+	if significant(str(document)) > maxTrustSize {
+		return limitExceeded("ACLSizePerRole", maxTrustSize)
+	}
+	return s.checkDocument(document, policy.Resource, maxTrustSize)
+}
+
 // role finds a role of the call's account for reading.
 func (s *api) role(c *call.Call, name *string) (*account, *role, error) {
 	a, err := s.account(c)
@@ -110,7 +119,18 @@ func (s *api) getRole(c *call.Call, in *sdk.GetRoleInput) (*sdk.GetRoleOutput, e
 	if err != nil {
 		return nil, err
 	}
-	return &sdk.GetRoleOutput{Role: a.sdkRole(r)}, nil
+	out := a.sdkRole(r)
+	out.RoleLastUsed = s.roleLastUsed(r)
+	return &sdk.GetRoleOutput{Role: out}, nil
+}
+
+// roleLastUsed is empty, not absent, for a role that was never used.
+func (s *api) roleLastUsed(r *role) *types.RoleLastUsed {
+	out := &types.RoleLastUsed{}
+	if l := s.d.lastUse(r.ID); l != nil {
+		out.LastUsedDate, out.Region = new(l.At), new(l.Region)
+	}
+	return out
 }
 
 func (s *api) listRoles(c *call.Call, in *sdk.ListRolesInput) (*sdk.ListRolesOutput, error) {
@@ -169,7 +189,7 @@ func (s *api) updateRoleDescription(c *call.Call, in *sdk.UpdateRoleDescriptionI
 func (s *api) updateTrust(c *call.Call, in *sdk.UpdateAssumeRolePolicyInput) (*sdk.UpdateAssumeRolePolicyOutput, error) {
 	err := s.changeRole(c, in.RoleName, func(_ *change, r *role) error {
 		r.Trust = str(in.PolicyDocument)
-		return s.checkDocument(in.PolicyDocument, policy.Resource, maxTrustSize)
+		return s.checkTrust(in.PolicyDocument)
 	})
 	return &sdk.UpdateAssumeRolePolicyOutput{}, err
 }
@@ -188,6 +208,8 @@ func (s *api) deleteRole(c *call.Call, in *sdk.DeleteRoleInput) (*sdk.DeleteRole
 		return nil, deleteConflict("Cannot delete entity, must delete policies first.")
 	case len(r.Attached) > 0:
 		return nil, deleteConflict("Cannot delete entity, must detach all policies first.")
+	case ch.acc.profileOf(r) != nil:
+		return nil, deleteConflict("Cannot delete entity, must remove roles from instance profile first.")
 	}
 	return &sdk.DeleteRoleOutput{}, ch.setRole(r, nil)
 }
@@ -215,14 +237,6 @@ func (s *api) listRoleTags(c *call.Call, in *sdk.ListRoleTagsInput) (*sdk.ListRo
 	}
 	part, next, err := pageTags(r.Tags, in.Marker, in.MaxItems)
 	return &sdk.ListRoleTagsOutput{Tags: tagList(part), IsTruncated: next != nil, Marker: next}, err
-}
-
-// noInstanceProfiles: instance profiles belong to EC2, so a role has none.
-func (s *api) noInstanceProfiles(c *call.Call, in *sdk.ListInstanceProfilesForRoleInput) (*sdk.ListInstanceProfilesForRoleOutput, error) {
-	if _, _, err := s.role(c, in.RoleName); err != nil {
-		return nil, err
-	}
-	return &sdk.ListInstanceProfilesForRoleOutput{InstanceProfiles: []types.InstanceProfile{}}, nil
 }
 
 func (s *api) putRoleBoundary(c *call.Call, in *sdk.PutRolePermissionsBoundaryInput) (*sdk.PutRolePermissionsBoundaryOutput, error) {

@@ -1,6 +1,8 @@
 package iam
 
 import (
+	"strings"
+
 	sdk "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
@@ -15,7 +17,7 @@ func (s *api) userOperations() []call.Operation {
 		}, s.createUser),
 		op("GetUser", func(c *call.Call, in *sdk.GetUserInput) target { return s.onUser(c, in.UserName) }, s.getUser, call.ReadOnly),
 		op("ListUsers", func(c *call.Call, in *sdk.ListUsersInput) target { return onPath(c, "user", in.PathPrefix, "") }, s.listUsers, call.ReadOnly),
-		op("UpdateUser", func(c *call.Call, in *sdk.UpdateUserInput) target { return s.onUser(c, in.UserName) }, s.updateUser),
+		opEach("UpdateUser", s.mayRenameUser, s.updateUser),
 		op("DeleteUser", func(c *call.Call, in *sdk.DeleteUserInput) target { return s.onUser(c, in.UserName) }, s.deleteUser),
 		op("TagUser", func(c *call.Call, in *sdk.TagUserInput) target { return s.onUser(c, in.UserName).requestTags(in.Tags) }, s.tagUser),
 		op("UntagUser", func(c *call.Call, in *sdk.UntagUserInput) target {
@@ -29,6 +31,31 @@ func (s *api) userOperations() []call.Operation {
 			return s.onUser(c, in.UserName)
 		}, s.deleteUserBoundary),
 	}
+}
+
+// mayRenameUser: a new name or path needs the permission on both what the user
+// is and what it becomes (IAM API, UpdateUser).
+func (s *api) mayRenameUser(c *call.Call, in *sdk.UpdateUserInput) []call.Permission {
+	from := s.onUser(c, in.UserName)
+	perms := []call.Permission{from.action("iam:UpdateUser")}
+	if to := renamed(from.arn, in.NewPath, in.NewUserName); to != from.arn {
+		perms = append(perms, target{arn: to}.action("iam:UpdateUser"))
+	}
+	return perms
+}
+
+// renamed is an entity's ARN with another path or name.
+func renamed(arn string, path, name *string) string {
+	head, rest, _ := strings.Cut(arn, "/")
+	i := strings.LastIndexByte(rest, '/') + 1
+	p, n := "/"+rest[:i], rest[i:]
+	if str(path) != "" {
+		p = *path
+	}
+	if str(name) != "" {
+		n = *name
+	}
+	return head + p + n
 }
 
 // sdkUser is a user as GetUser shows it; lists leave tags and boundary out.

@@ -3,7 +3,6 @@ package iam
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,12 +25,17 @@ const (
 	maxGroups             = 300
 	maxRoles              = 1000
 	maxPolicies           = 1500
-	maxInlineUser         = 2048  // characters of all inline policies, without white space
-	maxInlineGroup        = 5120  // likewise
-	maxInlineRole         = 10240 // likewise
-	maxManagedSize        = 6144  // characters, without white space
-	maxTrustSize          = 2048  // characters
-	defaultMaxSession     = 3600  // seconds
+	maxInlineUser         = 2048   // characters of all inline policies, without white space
+	maxInlineGroup        = 5120   // likewise
+	maxInlineRole         = 10240  // likewise
+	maxManagedSize        = 6144   // characters, without white space
+	maxDocumentSize       = 131072 // characters of any document (IAM API, policyDocumentType)
+	maxInstanceProfiles   = 1000
+	maxProviders          = 100  // OpenID Connect
+	maxClientIDs          = 100  // per provider
+	maxThumbprints        = 5    // per provider
+	maxTrustSize          = 2048 // characters
+	defaultMaxSession     = 3600 // seconds
 	minMaxSession         = 3600
 	maxMaxSession         = 43200
 	defaultPage           = 100
@@ -47,17 +51,14 @@ type api struct{ d *Directory }
 // Service is AWS IAM as the HTTP listener serves it.
 func (d *Directory) Service() *call.Service {
 	s := &api{d}
-	ops := slices.Concat(s.userOperations(), s.keyOperations(), s.credentialOperations(), s.roleOperations(), s.grantOperations())
+	ops := slices.Concat(s.userOperations(), s.keyOperations(), s.credentialOperations(), s.roleOperations(), s.grantOperations(),
+		s.groupOperations(), s.groupGrantOperations(), s.policyOperations(), s.policyVersionOperations(), s.loginOperations(), s.accountOperations(), s.profileOperations(),
+		s.providerOperations(), s.absentOperations(), s.contextKeyOperations())
 	return &call.Service{
 		Name: service, EventSource: "iam.amazonaws.com", APIVersion: "2010-05-08", Protocol: call.Query,
 		XMLNamespace: "https://iam.amazonaws.com/doc/2010-05-08/", Global: true,
-		Operations: ops, RefusedError: refusedError,
+		Operations: ops, Refused: refusedOperations(), RefusedError: refusedErrors(),
 	}
-}
-
-func refusedError(operation string) error {
-	return &aws.Error{Op: "iam." + operation, Kind: aws.Unsupported, Status: http.StatusNotImplemented, Code: "UnsupportedOperation",
-		Message: "The operation " + operation + " is not offered by this server."}
 }
 
 // target is what an operation acts on: a resource and the condition keys that
@@ -97,6 +98,9 @@ func (t target) resourceTags(tags []tag) target {
 	return t
 }
 
+// policy adds the key of a policy that is attached or detached.
+func (t target) policy(arn *string) target { return t.with("iam:PolicyARN", str(arn)) }
+
 func (t target) boundary(arn *string) target {
 	if str(arn) != "" {
 		return t.with("iam:PermissionsBoundary", str(arn))
@@ -105,18 +109,27 @@ func (t target) boundary(arn *string) target {
 }
 
 // op makes an operation whose action is iam:name on the target.
+func op[I, O any](name string, on func(c *call.Call, in *I) target, handle func(c *call.Call, in *I) (*O, error),
+	set ...func(*call.Operation)) call.Operation {
+	return opEach(name, func(c *call.Call, in *I) []call.Permission { return []call.Permission{on(c, in).action("iam:" + name)} }, handle, set...)
+}
+
+func (t target) action(name string) call.Permission {
+	return call.Permission{Action: name, Resource: t.arn, Context: t.keys}
+}
+
+// opEach makes an operation that needs several permissions.
 //
 // Credentials of GetSessionToken without a second factor and those of
 // GetFederationToken cannot call IAM (IAM user guide, "Compare AWS STS
 // credentials").
-func op[I, O any](name string, on func(c *call.Call, in *I) target, handle func(c *call.Call, in *I) (*O, error),
+func opEach[I, O any](name string, need func(c *call.Call, in *I) []call.Permission, handle func(c *call.Call, in *I) (*O, error),
 	set ...func(*call.Operation)) call.Operation {
 	permissions := func(c *call.Call, in *I) ([]call.Permission, error) {
 		if s := c.Caller.Session; s != nil && c.Caller.Type != aws.AssumedRole && !s.MFA {
 			return nil, invalidToken()
 		}
-		t := on(c, in)
-		return []call.Permission{{Action: "iam:" + name, Resource: t.arn, Context: t.keys}}, nil
+		return need(c, in), nil
 	}
 	return call.Op(name, permissions, func(_ context.Context, c *call.Call, in *I) (*O, error) { return handle(c, in) }, set...)
 }
@@ -300,7 +313,7 @@ func setTags(old []tag, add []types.Tag) ([]tag, error) {
 		}
 	}
 	if len(old) > maxTags {
-		return nil, invalidInput("The number of tags has reached the maximum limit of %d.", maxTags)
+		return nil, fail(aws.LimitExceeded, http.StatusConflict, "LimitExceeded", "The number of tags has reached the maximum limit.")
 	}
 	return old, nil
 }
@@ -337,7 +350,7 @@ func (s *api) boundary(a *account, arn *string) (string, error) {
 		return "", nil
 	}
 	if _, err := aws.ParseARN(*arn); err != nil {
-		return "", invalidInput("ARN %s is not valid.", *arn)
+		return "", invalidARN(*arn)
 	}
 	if s.d.policy(a, *arn) == nil {
 		return "", noSuchEntity("Scope ARN: %s does not exist or is not attachable.", *arn)
@@ -398,13 +411,6 @@ func inactive(s types.StatusType) (bool, error) {
 		return true, nil
 	}
 	return false, validationError("1 validation error detected: Value '%s' at 'status' failed to satisfy constraint: Member must satisfy enum value set: [Active, Inactive]", s)
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return noun
-	}
-	return fmt.Sprintf("%ss", noun)
 }
 
 func pageTags(tags []tag, marker *string, size *int32) ([]tag, *string, error) {

@@ -23,9 +23,13 @@ type account struct {
 	groups   map[string]*group         // by folded name
 	roles    map[string]*role          // by folded name
 	policies map[string]*managedPolicy // by ARN
-	ids      map[string]string         // AIDA…, AGPA…, AROA… → folded name
-	keys     map[string]string         // access key id → its user's id, "" for root's
-	logins   map[string]string         // service user name → its user's id
+
+	profiles  map[string]*instanceProfile // by folded name
+	providers map[string]*oidcProvider    // by ARN
+
+	ids    map[string]string // AIDA…, AGPA…, AROA… → folded name
+	keys   map[string]string // access key id → its user's id, "" for root's
+	logins map[string]string // service user name → its user's id
 }
 
 // settings is what belongs to the account itself.
@@ -109,6 +113,29 @@ type policyVersion struct {
 	Created  time.Time `json:"created"`
 }
 
+// instanceProfile holds at most one role. There are no instances here that
+// would use it; it is kept so that configurations which declare one work.
+type instanceProfile struct {
+	Version int       `json:"v"`
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Path    string    `json:"path"`
+	Created time.Time `json:"created"`
+	Role    string    `json:"role,omitempty"` // id
+	Tags    []tag     `json:"tags,omitempty"`
+}
+
+// oidcProvider is an OpenID Connect issuer that an account declared.
+type oidcProvider struct {
+	Version     int       `json:"v"`
+	ARN         string    `json:"arn"`
+	URL         string    `json:"url"` // without https://
+	Created     time.Time `json:"created"`
+	ClientIDs   []string  `json:"clientIds,omitempty"`
+	Thumbprints []string  `json:"thumbprints,omitempty"`
+	Tags        []tag     `json:"tags,omitempty"`
+}
+
 type accessKey struct {
 	ID       string    `json:"id"`
 	Inactive bool      `json:"inactive,omitempty"`
@@ -137,6 +164,10 @@ type loginProfile struct {
 	Salt          []byte    `json:"salt"`
 	Hash          []byte    `json:"hash"`
 	Iterations    int       `json:"iterations"`
+	// Earlier are the hashes of passwords before this one, the latest first, as
+	// many as a password policy can forbid to use again. They share the salt, so
+	// that one derivation tells whether a password is any of them.
+	Earlier [][]byte `json:"earlier,omitempty"`
 }
 
 type passwordPolicy struct {
@@ -147,7 +178,7 @@ type passwordPolicy struct {
 	Lowercase       bool  `json:"lowercase,omitempty"`
 	AllowChange     bool  `json:"allowChange,omitempty"`
 	MaxAge          int32 `json:"maxAge,omitempty"`          // days; 0 means none
-	ReusePrevention int32 `json:"reusePrevention,omitempty"` // kept and shown; 0 means none
+	ReusePrevention int32 `json:"reusePrevention,omitempty"` // passwords; 0 means none
 	HardExpiry      *bool `json:"hardExpiry,omitempty"`
 }
 
@@ -168,6 +199,10 @@ func (a *account) rootARN() string { return aws.NewARN("iam", "", a.settings.ID,
 func (a *account) userARN(u *user) string   { return a.arn("user", u.Path, u.Name) }
 func (a *account) groupARN(g *group) string { return a.arn("group", g.Path, g.Name) }
 func (a *account) roleARN(r *role) string   { return a.arn("role", r.Path, r.Name) }
+
+func (a *account) profileARN(p *instanceProfile) string {
+	return a.arn("instance-profile", p.Path, p.Name)
+}
 
 func (a *account) userByID(id string) *user {
 	if u := a.users[a.ids[id]]; u != nil && u.ID == id {
@@ -198,9 +233,12 @@ func (a *account) members(g *group) []*user {
 			out = append(out, u)
 		}
 	}
-	slices.SortFunc(out, func(x, y *user) int { return cmp.Compare(x.Name, y.Name) })
+	slices.SortFunc(out, func(x, y *user) int { return compareFold(x.Name, y.Name) })
 	return out
 }
+
+// compareFold orders names as pages of lists do.
+func compareFold(x, y string) int { return cmp.Compare(fold(x), fold(y)) }
 
 // The copies below are what a writer changes: one level deep, with the lists
 // that writers change in place copied too.
@@ -211,8 +249,8 @@ func (u *user) copy() *user {
 	n.Keys, n.Credentials = slices.Clone(u.Keys), slices.Clone(u.Credentials)
 	n.grants = u.grants.copy()
 	if u.Login != nil {
-		l := *u.Login
-		n.Login = &l
+		n.Login = new(*u.Login)
+		n.Login.Earlier = slices.Clone(u.Login.Earlier)
 	}
 	return &n
 }
@@ -233,6 +271,18 @@ func (r *role) copy() *role {
 func (p *managedPolicy) copy() *managedPolicy {
 	n := *p
 	n.Versions, n.Tags = slices.Clone(p.Versions), slices.Clone(p.Tags)
+	return &n
+}
+
+func (p *instanceProfile) copy() *instanceProfile {
+	n := *p
+	n.Tags = slices.Clone(p.Tags)
+	return &n
+}
+
+func (p *oidcProvider) copy() *oidcProvider {
+	n := *p
+	n.ClientIDs, n.Thumbprints, n.Tags = slices.Clone(p.ClientIDs), slices.Clone(p.Thumbprints), slices.Clone(p.Tags)
 	return &n
 }
 

@@ -18,6 +18,9 @@ const (
 	tableGroup    = "group"
 	tableRole     = "role"
 	tablePolicy   = "policy"
+	tableProfile  = "instance-profile"
+	tableProvider = "oidc-provider"
+	tableReport   = "credential-report"
 	tableLastUsed = "last-used"
 )
 
@@ -58,6 +61,7 @@ func (d *Directory) load() (*snapshot, error) {
 		read func(a *account, value []byte) error
 	}{
 		{tablePolicy, d.loadPolicy}, {tableGroup, d.loadGroup}, {tableRole, d.loadRole}, {tableUser, d.loadUser},
+		{tableProfile, loadProfile}, {tableProvider, loadProvider},
 	}
 	for _, t := range tables {
 		err := d.scan(t.name, func(id string, value []byte) error {
@@ -98,6 +102,7 @@ func decode(value []byte, v any, version *int) error {
 
 func newAccount(s *settings) *account {
 	return &account{settings: s, users: map[string]*user{}, groups: map[string]*group{}, roles: map[string]*role{},
+		profiles: map[string]*instanceProfile{}, providers: map[string]*oidcProvider{},
 		policies: map[string]*managedPolicy{}, ids: map[string]string{}, keys: map[string]string{}, logins: map[string]string{}}
 }
 
@@ -163,6 +168,24 @@ func (d *Directory) loadPolicy(a *account, value []byte) error {
 	return nil
 }
 
+func loadProfile(a *account, value []byte) error {
+	p := &instanceProfile{}
+	if err := decode(value, p, &p.Version); err != nil {
+		return err
+	}
+	a.profiles[fold(p.Name)] = p
+	return nil
+}
+
+func loadProvider(a *account, value []byte) error {
+	p := &oidcProvider{}
+	if err := decode(value, p, &p.Version); err != nil {
+		return err
+	}
+	a.providers[p.ARN] = p
+	return nil
+}
+
 // index enters a user in the account's indexes.
 func (a *account) index(u *user) {
 	a.ids[u.ID] = fold(u.Name)
@@ -180,7 +203,7 @@ type change struct {
 	d     *Directory
 	batch *kv.Batch
 	acc   *account // the next state; fields are replaced, never changed in place
-	owned struct{ users, groups, roles, policies, index bool }
+	owned struct{ users, groups, roles, policies, profiles, providers, index bool }
 }
 
 // begin takes the directory's lock for the rest of the call and returns the
@@ -313,6 +336,30 @@ func (ch *change) setPolicy(old, next *managedPolicy) error {
 	next.Version = entityVersion
 	policies[next.ARN] = next
 	return ch.put(tablePolicy, next.ID, next)
+}
+
+func (ch *change) setProfile(old, next *instanceProfile) error {
+	profiles := own(&ch.acc.profiles, &ch.owned.profiles)
+	if next == nil {
+		delete(profiles, fold(old.Name))
+		ch.drop(tableProfile, old.ID)
+		return nil
+	}
+	next.Version = entityVersion
+	profiles[fold(next.Name)] = next
+	return ch.put(tableProfile, next.ID, next)
+}
+
+func (ch *change) setProvider(old, next *oidcProvider) error {
+	providers := own(&ch.acc.providers, &ch.owned.providers)
+	if next == nil {
+		delete(providers, old.ARN)
+		ch.drop(tableProvider, old.ARN)
+		return nil
+	}
+	next.Version = entityVersion
+	providers[next.ARN] = next
+	return ch.put(tableProvider, next.ARN, next)
 }
 
 // newKey makes an access key and seals its secret.
