@@ -45,7 +45,7 @@ type Config struct {
 
 	MaxAuthFailures int `help:"Failed signatures and logins that one address may make in a minute before it is slowed down; 0 is no limit." default:"300" env:"SPOOR_MAX_AUTH_FAILURES"`
 
-	CacheMB       int `name:"cache-mb" help:"Block cache of the embedded store, in MiB." default:"32" env:"SPOOR_CACHE_MB"`
+	CacheMB       int `name:"cache-mb" help:"Block cache and write buffers of the embedded store, in MiB." default:"64" env:"SPOOR_CACHE_MB"`
 	QueryMemoryMB int `name:"query-memory-mb" help:"Memory that one SQL engine may use, in MiB." default:"2048" env:"SPOOR_QUERY_MEMORY_MB"`
 	QueryWorkers  int `help:"SQL queries that run at a time; further ones queue." default:"4" env:"SPOOR_QUERY_WORKERS"`
 	MaxFrameMB    int `name:"max-frame-mb" help:"Largest CQL frame that is read, in MiB (1 to 256)." default:"16" env:"SPOOR_MAX_FRAME_MB"`
@@ -68,7 +68,7 @@ func Default() Config {
 		HistoryRetention: 90 * 24 * time.Hour, MaskThreshold: 2, ClusterName: "Amazon Keyspaces",
 		Authenticator:   "org.apache.cassandra.auth.PasswordAuthenticator",
 		MaxAuthFailures: 300,
-		CacheMB:         32, QueryMemoryMB: 2048, QueryWorkers: 4, MaxFrameMB: 16, ClientTimeout: 30 * time.Second, LogLevel: "info",
+		CacheMB:         64, QueryMemoryMB: 2048, QueryWorkers: 4, MaxFrameMB: 16, ClientTimeout: 30 * time.Second, LogLevel: "info",
 	}
 }
 

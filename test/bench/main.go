@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -73,34 +74,41 @@ func bench(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 
-	recorded, err := start(ctx, "selected", filepath.Join(dir, "selected"), true)
-	if err != nil {
-		return err
+	var sides [3]*side
+	for i, x := range [...]struct {
+		name string
+		args []string
+	}{unrecorded: {"not recorded", nil}, recorded: {"recorded", []string{"--data-events", "always"}}, delivered: {"recorded and delivered", nil}} {
+		if sides[i], err = start(ctx, x.name, filepath.Join(dir, strconv.Itoa(i)), i == delivered, x.args...); err != nil {
+			return err
+		}
+		defer sides[i].srv.Stop()
 	}
-	defer recorded.srv.Stop()
-	plain, err := start(ctx, "not selected", filepath.Join(dir, "plain"), false)
-	if err != nil {
-		return err
-	}
-	defer plain.srv.Stop()
 
-	fmt.Printf("%d repeats of %s a cell, medians; server and load share the machine's cores.\n\n", *repeats, *duration)
-	if err := benchCQL(dir, recorded, plain); err != nil {
+	fmt.Printf("%d repeats of %s a cell, medians; server and load share the machine's %d cores.\n\n", *repeats, *duration, runtime.NumCPU())
+	if err := benchCQL(dir, sides); err != nil {
 		return err
 	}
 	if *only > 0 {
 		return nil
 	}
-	if err := benchHTTP(ctx, recorded); err != nil {
+	if err := benchHTTP(ctx, sides[recorded]); err != nil {
 		return err
 	}
-	return benchSizes(ctx, dir, recorded, plain)
+	return benchSizes(ctx, dir, sides[recorded], sides[unrecorded])
 }
 
-func start(ctx context.Context, name, dir string, selected bool) (*side, error) {
-	var args []string
+// The servers that are compared: statements are data events that nothing
+// selects, that are recorded always, and that a trail selects and delivers.
+const (
+	unrecorded = iota
+	recorded
+	delivered
+)
+
+func start(ctx context.Context, name, dir string, selected bool, args ...string) (*side, error) {
 	if *profiles != "" {
-		args = []string{"--debug", "127.0.0.1:0"}
+		args = append(args, "--debug", "127.0.0.1:0")
 	}
 	s := &side{name: name, srv: harness.New(*binaryPath, dir, args...), ids: map[string][]byte{}}
 	if err := s.srv.Start(ctx); err != nil {
@@ -213,18 +221,22 @@ func (s *side) fill() error {
 	return nil
 }
 
-func benchCQL(dir string, recorded, plain *side) error {
-	fmt.Println("CQL over TLS, prepared statements, one request under way a connection:")
-	fmt.Println()
-	fmt.Println("| Connections | Limit: bare Pebble committer | INSERT, recorded | of limit | INSERT, not selected | recording costs | SELECT, recorded | SELECT, not selected |")
-	fmt.Println("|---|---|---|---|---|---|---|---|")
-	for _, s := range []*side{recorded, plain} {
+func benchCQL(dir string, sides [3]*side) error {
+	for _, s := range sides {
 		if err := s.fill(); err != nil {
 			return err
 		}
 	}
+	fmt.Print("CQL over TLS, prepared statements, one request under way a connection.\n\n" +
+		"INSERT of a row of 200 bytes:\n\n" +
+		"| Connections | Limit: bare Pebble committer | not recorded | recorded | of limit | recording costs | recorded and delivered | of limit | both cost |\n" +
+		"|---|---|---|---|---|---|---|---|---|\n")
+	selects := "SELECT of that row:\n\n" +
+		"| Connections | not recorded | recorded | recorded and delivered |\n" +
+		"|---|---|---|---|\n"
 	for _, n := range concurrencies {
-		var lim, insR, insP, selR, selP []figure
+		var lim []figure
+		var ins, sel [3][]figure
 		for r := range *repeats {
 			tag := fmt.Sprintf("%d-%d", n, r)
 			// One after the other within each repeat, so that what the machine
@@ -234,27 +246,32 @@ func benchCQL(dir string, recorded, plain *side) error {
 				return err
 			}
 			lim = append(lim, f)
-			for _, m := range []struct {
-				to   *[]figure
-				name string
-				side *side
-				w    func(int) (func() error, error)
-			}{{&insR, "insert-recorded", recorded, recorded.inserter(tag)}, {&insP, "insert", plain, plain.inserter(tag)},
-				{&selR, "select-recorded", recorded, recorded.selecter}, {&selP, "select", plain, plain.selecter}} {
-				profiled := m.side.profile(m.name + "-" + tag)
-				f, err := run(*duration, n, m.w)
-				if err := firstOf(err, profiled()); err != nil {
+			for i, s := range sides {
+				if f, err = s.measure("insert-"+tag, n, s.inserter(tag)); err != nil {
 					return err
 				}
-				*m.to = append(*m.to, f)
+				ins[i] = append(ins[i], f)
+				if f, err = s.measure("select-"+tag, n, s.selecter); err != nil {
+					return err
+				}
+				sel[i] = append(sel[i], f)
 			}
 		}
-		l, ir, ip, sr, sp := median(lim), median(insR), median(insP), median(selR), median(selP)
-		fmt.Printf("| %d | %s | %s | %.2fx | %s | %.0f %% | %s | %s |\n", n, cell(l), cell(ir), ir.perSecond/l.perSecond,
-			cell(ip), 100*(1-ir.perSecond/ip.perSecond), cell(sr), cell(sp))
+		l, no, rec, del := median(lim), median(ins[unrecorded]), median(ins[recorded]), median(ins[delivered])
+		cost := func(f figure) string { return fmt.Sprintf("%.0f %%", 100*(1-f.perSecond/no.perSecond)) }
+		fmt.Printf("| %d | %s | %s | %s | %.2fx | %s | %s | %.2fx | %s |\n", n, cell(l), cell(no), cell(rec), rec.perSecond/l.perSecond, cost(rec),
+			cell(del), del.perSecond/l.perSecond, cost(del))
+		selects += fmt.Sprintf("| %d | %s | %s | %s |\n", n, cell(median(sel[unrecorded])), cell(median(sel[recorded])), cell(median(sel[delivered])))
 	}
-	fmt.Println()
+	fmt.Printf("\n%s\n", selects)
 	return nil
+}
+
+// measure is one cell.
+func (s *side) measure(cell string, connections int, worker func(int) (func() error, error)) (figure, error) {
+	profiled := s.profile(strings.ReplaceAll(s.name, " ", "-") + "-" + cell)
+	f, err := run(*duration, connections, worker)
+	return f, firstOf(err, profiled())
 }
 
 // profile takes a CPU profile while a cell is measured; the function that it
