@@ -1,7 +1,6 @@
 package cloudtrail
 
 import (
-	"regexp"
 	"strings"
 	"time"
 
@@ -123,11 +122,6 @@ func (s *api) widgetPermissions(c *call.Call, widgets []types.RequestWidget) []c
 	return out
 }
 
-// storeName is a store's id where a statement may name it.
-var storeName = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
-
-func storesNamed(statement string) []string { return storeName.FindAllString(statement, maxListed) }
-
 func (s *api) findDashboard(c *call.Call, id string) (*dashboard, error) {
 	arn := dashboardARN(c, id)
 	name, account, region := splitARN(arn, "dashboard")
@@ -165,7 +159,7 @@ func (s *api) widgets(c *call.Call, in []types.RequestWidget) ([]widget, error) 
 	}
 	out := []widget{}
 	for i, w := range in {
-		if err := s.checkStatement(c, str(w.QueryStatement), w.QueryParameters); err != nil {
+		if _, err := s.checkStatement(c, str(w.QueryStatement), w.QueryParameters, nil); err != nil {
 			return nil, err
 		}
 		out = append(out, widget{"Widget-" + string(rune('0'+i)), str(w.QueryStatement), w.QueryParameters, w.ViewProperties})

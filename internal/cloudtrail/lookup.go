@@ -16,7 +16,7 @@ import (
 
 func (s *api) lookupOperations() []call.Operation {
 	return []call.Operation{
-		call.Op("LookupEvents", onAll[sdk.LookupEventsInput]("LookupEvents"), s.lookupEvents, call.ReadOnly),
+		call.Op("LookupEvents", onAll[sdk.LookupEventsInput]("LookupEvents"), s.lookupEvents, call.ReadOnly, call.Partial("management events only: no Insights events are detected yet")),
 		call.Op("ListPublicKeys", onAll[sdk.ListPublicKeysInput]("ListPublicKeys"), handle(s.listPublicKeys), call.ReadOnly),
 	}
 }

@@ -64,8 +64,7 @@ func Service(c Config) *call.Service {
 		Name: "cloudtrail", EventSource: "cloudtrail.amazonaws.com", APIVersion: "2013-11-01", Protocol: call.JSON11,
 		TargetPrefixes: []string{"com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101", "CloudTrail_20131101"},
 		Operations: slices.Concat(s.trailOperations(), s.selectorOperations(), s.insightOperations(), s.tagOperations(), s.lookupOperations(),
-			s.storeOperations(), s.channelOperations(), s.policyOperations(), s.dashboardOperations(), s.importOperations(), s.organizationOperations()),
-		Refused:      []string{"CancelQuery", "DescribeQuery", "GenerateQuery", "GetQueryResults", "ListQueries", "SearchSampleQueries", "StartQuery"},
+			s.storeOperations(), s.channelOperations(), s.policyOperations(), s.dashboardOperations(), s.importOperations(), s.queryOperations(), s.organizationOperations()),
 		RefusedError: refusedError, ValidationError: validationError,
 	}
 }

@@ -23,10 +23,12 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 
+	"spoor/internal/athena"
 	"spoor/internal/aws"
 	"spoor/internal/awshttp"
 	"spoor/internal/awshttp/model"
 	"spoor/internal/call"
+	"spoor/internal/engine/duckdb"
 	"spoor/internal/history"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
@@ -159,7 +161,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r.files = &files{objects: map[string][]byte{}}
-	if r.lake, err = lake.Open(lake.Config{Store: r.store, Journal: r.jr, Source: r.files, Log: quiet, Now: time.Now}); err != nil {
+	if r.lake, err = lake.Open(lake.Config{Store: r.store, Journal: r.jr, Source: r.files, Text: athena.Text, Log: quiet, Engine: duckdb.New(duckdb.Config{MemoryMB: 256, Threads: 2, TempDir: t.TempDir()}), Now: time.Now}); err != nil {
 		t.Fatal(err)
 	}
 	hist, err := history.Open(history.Config{Store: r.store, Journal: r.jr, Log: quiet, Now: time.Now})
@@ -176,7 +178,7 @@ func newRig(t *testing.T) *rig {
 	srv := httptest.NewServer(h)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{r.trails.Run, hist.Run, r.lake.Run, r.lake.RunImports} {
+	for _, run := range []func(context.Context) error{r.trails.Run, hist.Run, r.lake.Run, r.lake.RunImports, r.lake.RunQueries} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
 				t.Error(err)
@@ -374,7 +376,7 @@ func TestErrors(t *testing.T) {
 	_, err = c.GetInsightSelectors(ctx, &sdk.GetInsightSelectorsInput{TrailName: new("audit")})
 	add("insights", err, "InsightNotEnabledException", "")
 	_, err = c.StartQuery(ctx, &sdk.StartQueryInput{QueryStatement: new("SELECT 1")})
-	add("refused", err, "UnsupportedOperationException", "StartQuery")
+	add("no store", err, "InvalidQueryStatementException", "reads no event data store")
 	_, err = c.GetEventDataStore(ctx, &sdk.GetEventDataStoreInput{EventDataStore: new("123e4567-e89b-12d3-a456-426614174000")})
 	add("no store", err, "EventDataStoreNotFoundException", "")
 	_, err = c.RegisterOrganizationDelegatedAdmin(ctx, &sdk.RegisterOrganizationDelegatedAdminInput{MemberAccountId: new(account)})

@@ -14,16 +14,19 @@ import (
 	"spoor/internal/trail"
 )
 
+// noTargets is what trails lack.
+const noTargets = "SNS topics, keys of KMS, CloudWatch log groups and organizations do not exist here and are refused with AWS's errors for that"
+
 func (s *api) trailOperations() []call.Operation {
 	return []call.Operation{
 		call.Op("CreateTrail", createPermission, s.createTrail,
 			resource(func(c *call.Call, in *sdk.CreateTrailInput, _ *sdk.CreateTrailOutput) string {
 				return trail.ARN(c.AccountID, c.Region, str(in.Name))
-			})),
+			}), call.Partial(noTargets)),
 		call.Op("UpdateTrail", onTrail("UpdateTrail", func(in *sdk.UpdateTrailInput) *string { return in.Name }), s.updateTrail,
 			resource(func(c *call.Call, in *sdk.UpdateTrailInput, _ *sdk.UpdateTrailOutput) string {
 				return named(c, in.Name)
-			})),
+			}), call.Partial(noTargets)),
 		call.Op("DeleteTrail", onTrail("DeleteTrail", func(in *sdk.DeleteTrailInput) *string { return in.Name }), handle(s.deleteTrail),
 			resource(func(c *call.Call, in *sdk.DeleteTrailInput, _ *sdk.DeleteTrailOutput) string {
 				return named(c, in.Name)

@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"spoor/internal/athena/sql"
 	"spoor/internal/call"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
@@ -36,8 +37,11 @@ type Config struct {
 	Store   *kv.Store
 	Journal *journal.Journal
 	Source  Source // what imports read; nil when there are none
-	Log     *slog.Logger
-	Now     func() time.Time
+	Engine  Engine // what queries run on
+	// Text gives a value's text in results; ok is false for NULL.
+	Text func(v any, t sql.Type) (text string, ok bool)
+	Log  *slog.Logger
+	Now  func() time.Time
 }
 
 // Manager knows the event data stores and fills them. It is safe for
@@ -53,6 +57,8 @@ type Manager struct {
 	version atomic.Uint64
 	wake    chan struct{} // a change came while nothing was followed
 	imports chan struct{} // an import came
+
+	queries queries
 
 	// pos guards how far the stores are filled.
 	pos struct {
@@ -92,6 +98,7 @@ func newSnapshot(stores map[string]*Store) *snapshot {
 // Open reads the stores. They are filled by Run.
 func Open(c Config) (*Manager, error) {
 	m := &Manager{cfg: c, wake: make(chan struct{}, 1), imports: make(chan struct{}, 1)}
+	m.queries.going, m.queries.slots = map[string]context.CancelFunc{}, make(chan struct{}, queryWorkers)
 	stores := map[string]*Store{}
 	err := c.Store.Scan(storePrefix(), func(_, v []byte) (bool, error) {
 		x := &Store{}

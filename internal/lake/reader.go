@@ -231,6 +231,9 @@ func (r *reader) apply(b *kv.Batch, p *pendingChange) {
 // Expire removes events older than their store's retention, and the stores
 // whose time to be restored has passed.
 func (m *Manager) Expire() error {
+	if err := m.expireQueries(); err != nil {
+		return err
+	}
 	now := m.cfg.Now()
 	for arn, s := range m.snap.Load().stores {
 		if !s.gone(now) {

@@ -213,7 +213,9 @@ func (s *Server) openTrails(context.Context) (err error) {
 	if s.registry, err = s3.OpenRegistry(s.store); err != nil {
 		return err
 	}
-	if s.lake, err = lake.Open(lake.Config{Store: s.store, Journal: s.journal, Source: importSource{s.objects}, Log: s.log, Now: time.Now}); err != nil {
+	s.engine = duckdb.New(duckdb.Config{MemoryMB: s.cfg.QueryMemoryMB, Threads: 2, TempDir: filepath.Join(s.cfg.Data, "tmp")})
+	if s.lake, err = lake.Open(lake.Config{Store: s.store, Journal: s.journal, Source: importSource{s.objects},
+		Engine: s.engine, Text: athena.Text, Log: s.log, Now: time.Now}); err != nil {
 		return err
 	}
 	s.path = &call.Path{Auth: s.directory, Selector: call.Selectors{s.trails, s.lake}, Journal: s.journal, Store: s.store,
@@ -227,6 +229,7 @@ func (s *Server) openTrails(context.Context) (err error) {
 	s.goes("event history", func() error { return s.history.Run(ctx) })
 	s.goes("delivery", func() error { return s.trails.Run(ctx) })
 	s.goes("event data stores", func() error { return s.lake.Run(ctx) })
+	s.goes("queries of event data stores", func() error { return s.lake.RunQueries(ctx) })
 	s.goes("imports", func() error { return s.lake.RunImports(ctx) })
 	s.goes("last use of credentials", func() error { return s.keepLastUsed(ctx) })
 	s.goes("object gateway", func() error {
@@ -277,7 +280,6 @@ func (s *Server) openServices(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.engine = duckdb.New(duckdb.Config{MemoryMB: s.cfg.QueryMemoryMB, Threads: 2, TempDir: filepath.Join(s.cfg.Data, "tmp")})
 	s.athena, err = athena.Open(athena.Config{Store: s.store, Journal: s.journal, Auth: s.directory, Catalog: catalog, Engine: s.engine,
 		Objects: s.objects, Buckets: s.registry, Workers: s.cfg.QueryWorkers, Now: time.Now, Log: s.log})
 	if err != nil {

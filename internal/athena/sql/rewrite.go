@@ -81,7 +81,17 @@ const AwsDataCatalog = "awsdatacatalog"
 // The SQL holds only relations that the resolver gave, the query's own names
 // quoted, constants quoted, and functions of a fixed table.
 func Rewrite(q *Query, database string, r Resolver, params []string) (*Rewritten, error) {
-	w := &rewriter{resolver: r, database: database, out: &Rewritten{Predicates: map[string][]Predicate{}}}
+	return rewrite(&rewriter{resolver: r, database: database}, q, params)
+}
+
+// RewriteLake is Rewrite for CloudTrail Lake's dialect, in which a time may be
+// compared with a text: eventtime > '2026-01-01 00:00:00'.
+func RewriteLake(q *Query, r Resolver, params []string) (*Rewritten, error) {
+	return rewrite(&rewriter{resolver: r, textTimes: true}, q, params)
+}
+
+func rewrite(w *rewriter, q *Query, params []string) (*Rewritten, error) {
+	w.out = &Rewritten{Predicates: map[string][]Predicate{}}
 	for _, text := range params {
 		w.params = append(w.params, parameter(text))
 	}
@@ -124,6 +134,8 @@ type rewriter struct {
 	out      *Rewritten
 	depth    int
 	trying   int // how many TRY the expression stands in
+	// textTimes lets times be compared with texts, as CloudTrail Lake does.
+	textTimes bool
 }
 
 // scope is what names mean at one place: the relations of FROM, and what the

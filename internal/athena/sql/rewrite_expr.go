@@ -68,6 +68,9 @@ func (w *rewriter) test(e Expr, s *scope) (string, Type, error) {
 		if err != nil {
 			return "", boolean, err
 		}
+		for i := range types[1:] {
+			w.timeText(&parts[0], &types[0], &parts[i+1], &types[i+1])
+		}
 		for _, t := range types[1:] {
 			if !comparable(types[0], t) {
 				return "", boolean, semantic("TYPE_MISMATCH", x.At, "Cannot check if %s is BETWEEN %s and %s", types[0], types[1], types[2])
@@ -272,6 +275,22 @@ func comparable(a, b Type) bool {
 	return a.Name == b.Name
 }
 
+// timeText makes a time of a text that is compared with one, where the dialect
+// has that, and reports whether it did.
+func (w *rewriter) timeText(l *string, lt *Type, r *string, rt *Type) bool {
+	switch {
+	case !w.textTimes:
+		return false
+	case lt.Name == "timestamp" && rt.isText():
+		*r, *rt = "CAST("+*r+" AS TIMESTAMP)", *lt
+	case rt.Name == "timestamp" && lt.isText():
+		*l, *lt = "CAST("+*l+" AS TIMESTAMP)", *rt
+	default:
+		return false
+	}
+	return true
+}
+
 func mismatch(at Pos, op string, l, r Type) error {
 	return semantic("TYPE_MISMATCH", at, "Cannot apply operator: %s %s %s", l, op, r)
 }
@@ -310,6 +329,9 @@ func (w *rewriter) binary(b *Binary, s *scope) (string, Type, error) {
 		}
 		return plain, simple("boolean"), nil
 	case "=", "<>", "<", "<=", ">", ">=":
+		if w.timeText(&l, &lt, &r, &rt) {
+			plain = "(" + l + " " + b.Op + " " + r + ")"
+		}
 		if !comparable(lt, rt) {
 			return "", Type{}, mismatch(b.At, b.Op, lt, rt)
 		}
@@ -422,6 +444,9 @@ func (w *rewriter) in(x *In, s *scope) (string, Type, error) {
 	parts, types, err := w.exprs(x.List, s)
 	if err != nil {
 		return "", Type{}, err
+	}
+	for i := range types {
+		w.timeText(&l, &lt, &parts[i], &types[i])
 	}
 	for _, t := range types {
 		if !comparable(lt, t) {

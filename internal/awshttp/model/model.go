@@ -29,6 +29,7 @@ var data embed.FS
 type Model struct {
 	operations map[string]string
 	shapes     map[string]*shape
+	errors     map[string][]string
 }
 
 type shape struct {
@@ -60,11 +61,12 @@ func Load(service string) (*Model, error) {
 	var d struct {
 		Operations map[string]string
 		Shapes     map[string]*shape
+		Errors     map[string][]string
 	}
 	if err := json.NewDecoder(z).Decode(&d); err != nil {
 		return nil, fmt.Errorf("reading the model of %s: %w", service, err)
 	}
-	return &Model{operations: d.Operations, shapes: d.Shapes}, nil
+	return &Model{operations: d.Operations, shapes: d.Shapes, errors: d.Errors}, nil
 }
 
 // Operations lists the service's operations in order.
@@ -81,6 +83,59 @@ func (m *Model) Operations() []string {
 func (m *Model) Has(operation string) bool {
 	_, ok := m.operations[operation]
 	return ok
+}
+
+// Errors are the error codes that an operation's model names.
+func (m *Model) Errors(operation string) []string { return m.errors[operation] }
+
+// Minimal makes the smallest input that an operation's model accepts: what is
+// required, and nothing else. A text is the first of texts that satisfies its
+// constraints; numbers are as small as they may be.
+func (m *Model) Minimal(operation string, texts []string) (map[string]any, error) {
+	out, err := m.minimal(m.operations[operation], "", texts)
+	obj, _ := out.(map[string]any)
+	return obj, err
+}
+
+func (m *Model) minimal(name, path string, texts []string) (any, error) {
+	s := m.shapes[name]
+	if s == nil {
+		return map[string]any{}, nil
+	}
+	switch s.Type {
+	case "structure":
+		out := map[string]any{}
+		for _, r := range s.Required {
+			x, err := m.minimal(s.Members[r], join(path, r), texts)
+			if err != nil {
+				return nil, err
+			}
+			out[r] = x
+		}
+		return out, nil
+	case "list":
+		x, err := m.minimal(s.Elem, path+".1.member", texts)
+		return []any{x}, err
+	case "map":
+		return map[string]any{}, nil
+	case "string":
+		for _, x := range append(s.Enum, texts...) {
+			v := validator{m: m}
+			if v.text(s, x, path); len(v.found) == 0 {
+				return x, nil
+			}
+		}
+		return nil, fmt.Errorf("no text satisfies %s of shape %s", path, name)
+	case "boolean":
+		return true, nil
+	case "timestamp":
+		return json.Number("1700000000"), nil
+	}
+	n := int64(1)
+	if s.Min != nil {
+		n = max(n, *s.Min)
+	}
+	return json.Number(fmt.Sprint(n)), nil
 }
 
 // maxViolations is how many violations one answer lists; AWS lists all, this

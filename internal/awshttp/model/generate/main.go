@@ -28,7 +28,8 @@ var named = []string{"s3"}
 
 type source struct {
 	Operations map[string]struct {
-		Input *struct{ Shape string }
+		Input  *struct{ Shape string }
+		Errors []struct{ Shape string }
 	}
 	Shapes map[string]sourceShape
 }
@@ -44,6 +45,16 @@ type sourceShape struct {
 	Pattern   string
 	Enum      []string
 	Sensitive bool
+	Error     struct{ Code string }
+}
+
+// code is an error's code on the wire: its shape's name but for the query
+// protocol, which may give another one.
+func (s sourceShape) code(name string) string {
+	if s.Error.Code != "" {
+		return s.Error.Code
+	}
+	return name
 }
 
 type shape struct {
@@ -62,6 +73,8 @@ type shape struct {
 type reduced struct {
 	Operations map[string]string `json:"operations"`
 	Shapes     map[string]shape  `json:"shapes"`
+	// Errors are the codes that each operation's model names.
+	Errors map[string][]string `json:"errors"`
 }
 
 func main() {
@@ -91,9 +104,12 @@ func reduce(dir, service string, shapes bool) error {
 	if err := json.Unmarshal(raw, &src); err != nil {
 		return err
 	}
-	out := reduced{Operations: map[string]string{}, Shapes: map[string]shape{}}
+	out := reduced{Operations: map[string]string{}, Shapes: map[string]shape{}, Errors: map[string][]string{}}
 	for name, op := range src.Operations {
 		out.Operations[name] = ""
+		for _, e := range op.Errors {
+			out.Errors[name] = append(out.Errors[name], src.Shapes[e.Shape].code(e.Shape))
+		}
 		if op.Input != nil && shapes {
 			out.Operations[name] = op.Input.Shape
 			if err := keep(&src, &out, op.Input.Shape); err != nil {
