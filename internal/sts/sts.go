@@ -64,10 +64,11 @@ func New(c Config) *call.Service {
 		Operations: []call.Operation{
 			// Everybody may ask who they are (STS API reference).
 			call.Op("GetCallerIdentity", nil, s.getCallerIdentity, call.ReadOnly),
-			call.Op("AssumeRole", s.assumeRolePermissions, s.assumeRole, call.Describe(s.describeAssumeRole)),
+			call.Op("AssumeRole", s.assumeRolePermissions, s.assumeRole, call.Describe(s.describeAssumeRole),
+				call.Partial("multi-factor devices, ProvidedContexts")),
 			call.Op("AssumeRoleWithWebIdentity", s.webIdentityPermissions, s.assumeRoleWithWebIdentity,
-				call.Unsigned, call.Describe(s.describeWebIdentity)),
-			call.Op("GetSessionToken", s.sessionTokenPermissions, s.getSessionToken, call.Omit("TokenCode"),
+				call.Unsigned, call.Describe(s.describeWebIdentity), call.Partial("OAuth 2.0 access tokens with ProviderId; issuers are configuration")),
+			call.Op("GetSessionToken", s.sessionTokenPermissions, s.getSessionToken, call.Omit("TokenCode"), call.Partial("multi-factor devices"),
 				call.Describe(readOnly[sdk.GetSessionTokenInput, sdk.GetSessionTokenOutput])),
 			call.Op("GetFederationToken", s.federationPermissions, s.getFederationToken,
 				call.Describe(readOnly[sdk.GetFederationTokenInput, sdk.GetFederationTokenOutput])),
