@@ -41,6 +41,7 @@ type world struct {
 	dir  *Directory
 	boot Bootstrap
 	url  string
+	h    http.Handler
 
 	mu  sync.Mutex
 	now time.Time
@@ -57,7 +58,7 @@ func (nothingSelected) Selects(*record.Record) bool { return false }
 // byKey takes whoever names a key for its holder.
 type byKey struct{ w *world }
 
-func (b byKey) Authenticate(r *http.Request, _ []byte, _ bool) (*awshttp.Identity, error) {
+func (b byKey) Authenticate(r *http.Request, _ []byte, _ string, _ bool) (*awshttp.Identity, error) {
 	_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	p := strings.Split(scope, "/")
 	cred, err := b.w.dir.Credential(p[0], r.Header.Get("X-Amz-Security-Token"))
@@ -90,7 +91,7 @@ func newWorld(t *testing.T) *world {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.handler().ServeHTTP(rw, r) }))
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.h.ServeHTTP(rw, r) }))
 	w.url = srv.URL
 	t.Cleanup(func() {
 		srv.Close()
@@ -118,6 +119,7 @@ func (w *world) open() {
 		w.t.Fatal(err)
 	}
 	w.dir.iterations = 2 // the derivation is what it is; its cost is not under test
+	w.h = w.handler()
 }
 
 func (w *world) close() {
@@ -134,12 +136,13 @@ func (w *world) restart() {
 }
 
 func (w *world) handler() http.Handler {
+	w.t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	path := &call.Path{Auth: w.dir, Selector: nothingSelected{}, Journal: w.jr, Store: w.st, Now: w.clock, Log: log}
 	h, err := awshttp.NewHandler(awshttp.Config{Path: path, Auth: byKey{w}, Services: []*call.Service{w.dir.Service()}, S3: http.NotFoundHandler(),
 		Log: log, Region: "us-east-1", Account: testAccount})
 	if err != nil {
-		panic(err)
+		w.t.Fatal(err)
 	}
 	return h
 }
