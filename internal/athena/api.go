@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/kv"
+	"spoor/internal/objects"
 )
 
 // HTTP is Athena as the HTTP listener serves it.
@@ -25,9 +27,9 @@ func (s *Service) HTTP() *call.Service {
 		RefusedError: func(op string) error {
 			return invalid(invalidInput, "%s is not offered by this server.", op)
 		},
-		Operations: append(s.metadataOperations(), []call.Operation{
+		Operations: slices.Concat(s.metadataOperations(), s.workGroupOperations(), s.catalogOperations(), s.tagOperations(), []call.Operation{
 			call.Op("StartQueryExecution", func(c *call.Call, in *sdk.StartQueryExecutionInput) ([]call.Permission, error) {
-				return onWorkGroup(c, "StartQueryExecution", in.WorkGroup), nil
+				return s.onWorkGroup(c, "StartQueryExecution", in.WorkGroup), nil
 			}, s.start, call.Omit("QueryString", "ExecutionParameters")),
 			call.Op("StopQueryExecution", func(c *call.Call, in *sdk.StopQueryExecutionInput) ([]call.Permission, error) {
 				return s.onExecution(c, "StopQueryExecution", in.QueryExecutionId), nil
@@ -43,15 +45,15 @@ func (s *Service) HTTP() *call.Service {
 				return out, nil
 			}, s.batchGet, call.ReadOnly),
 			call.Op("ListQueryExecutions", func(c *call.Call, in *sdk.ListQueryExecutionsInput) ([]call.Permission, error) {
-				return onWorkGroup(c, "ListQueryExecutions", in.WorkGroup), nil
+				return s.onWorkGroup(c, "ListQueryExecutions", in.WorkGroup), nil
 			}, s.list, call.ReadOnly),
 			call.Op("GetQueryResults", func(c *call.Call, in *sdk.GetQueryResultsInput) ([]call.Permission, error) {
-				return s.onExecution(c, "GetQueryResults", in.QueryExecutionId), nil
+				return s.onResults(c, in.QueryExecutionId), nil
 			}, s.results, call.ReadOnly),
 			call.Op("GetQueryRuntimeStatistics", func(c *call.Call, in *sdk.GetQueryRuntimeStatisticsInput) ([]call.Permission, error) {
 				return s.onExecution(c, "GetQueryRuntimeStatistics", in.QueryExecutionId), nil
 			}, s.runtimeStatistics, call.ReadOnly),
-		}...),
+		}),
 	}
 }
 
@@ -80,10 +82,6 @@ func workGroupARN(c *call.Call, name string) string {
 	return aws.NewARN("athena", c.Region, c.AccountID, "workgroup/"+name).String()
 }
 
-func onWorkGroup(c *call.Call, op string, name *string) []call.Permission {
-	return []call.Permission{{Action: "athena:" + op, Resource: workGroupARN(c, workGroupOr(name))}}
-}
-
 // onExecution needs the work group of the execution; one that does not exist
 // is looked for in primary.
 func (s *Service) onExecution(c *call.Call, op string, id *string) []call.Permission {
@@ -91,7 +89,18 @@ func (s *Service) onExecution(c *call.Call, op string, id *string) []call.Permis
 	if e, err := s.execution(c, str(id)); err == nil {
 		group = e.WorkGroup
 	}
-	return onWorkGroup(c, op, &group)
+	return s.onWorkGroup(c, op, &group)
+}
+
+// onResults needs, beside the operation, the right to read the result's object
+// (Athena API reference, GetQueryResults).
+func (s *Service) onResults(c *call.Call, id *string) []call.Permission {
+	out := s.onExecution(c, "GetQueryResults", id)
+	if e, err := s.execution(c, str(id)); err == nil && e.ResultFile != "" {
+		bucket, k, _ := splitLocation(e.ResultFile)
+		out = append(out, s.onBucket(c, "s3:GetObject", bucket, k))
+	}
+	return out
 }
 
 func (s *Service) execution(c *call.Call, id string) (*execution, error) {
@@ -121,6 +130,12 @@ func (s *Service) start(_ context.Context, c *call.Call, in *sdk.StartQueryExecu
 	if err != nil {
 		return nil, err
 	}
+	if wg.disabled() {
+		return nil, invalid(invalidInput, "WorkGroup %s is disabled.", group)
+	}
+	if err := checkResult(in.ResultConfiguration); err != nil {
+		return nil, err
+	}
 	e := &execution{ID: call.NewID(), Account: c.AccountID, Region: c.Region, Query: str(in.QueryString), Params: in.ExecutionParameters,
 		WorkGroup: group, State: queued, Submitted: s.cfg.Now(), Token: token}
 	if q := in.QueryExecutionContext; q != nil {
@@ -147,11 +162,15 @@ func (s *Service) start(_ context.Context, c *call.Call, in *sdk.StartQueryExecu
 	if err := s.checkOutput(e.Output); err != nil {
 		return nil, err
 	}
+	if err := s.checkOwner(e.Output, in.ResultConfiguration, wg); err != nil {
+		return nil, err
+	}
+	e.cutoff = wg.cutoff()
 	if e.stmt, err = parse(e.Query); err != nil {
 		return nil, err
 	}
 	e.Type, e.Substatement = e.stmt.Type, e.stmt.Substatement
-	if e.Catalog != "" && !strings.EqualFold(e.Catalog, sql.AwsDataCatalog) {
+	if e.Catalog != "" && s.checkCatalog(c, &e.Catalog) != nil {
 		return nil, invalid("DATACATALOG_NOT_FOUND", "Catalog '%s' does not exist", e.Catalog)
 	}
 	e.ResultFile = strings.TrimSuffix(e.Output, "/") + "/" + e.ID + extension(e.stmt)
@@ -163,7 +182,7 @@ func (s *Service) start(_ context.Context, c *call.Call, in *sdk.StartQueryExecu
 	}
 	caller := *c
 	caller.Tx = call.Tx{}
-	caller.ViaService = "athena.amazonaws.com"
+	caller.ViaService = principal
 	e.call = &caller
 	c.Tx.Set(executionKey(e.Account, e.Region, e.ID), encode(e))
 	c.Tx.Set(orderKey(e.Account, e.Region, e.WorkGroup, e.Submitted, e.ID), nil)
@@ -181,6 +200,26 @@ func (s *Service) checkOutput(location string) error {
 		return invalid(invalidInput, "outputLocation is not a valid S3 path.")
 	}
 	if !s.cfg.Buckets.Exists(bucket) {
+		return invalid(invalidInput, "Unable to verify/create output bucket %s", bucket)
+	}
+	if _, prefix, _ := splitLocation(location); !objects.ValidKey(strings.TrimSuffix(prefix, "/")+"/x") && prefix != "" {
+		return invalid(invalidInput, "outputLocation is not a valid S3 path.")
+	}
+	return nil
+}
+
+// checkOwner holds a caller, or a work group, to the account that it expects
+// to own the output bucket.
+func (s *Service) checkOwner(location string, r *types.ResultConfiguration, wg *workGroup) error {
+	var want string
+	if r != nil {
+		want = str(r.ExpectedBucketOwner)
+	}
+	if wg.Configuration != nil && wg.Configuration.ResultConfiguration != nil && (wg.enforced() || want == "") {
+		want = str(wg.Configuration.ResultConfiguration.ExpectedBucketOwner)
+	}
+	bucket, _, _ := splitLocation(location)
+	if want != "" && want != s.cfg.Buckets.Account(bucket) {
 		return invalid(invalidInput, "Unable to verify/create output bucket %s", bucket)
 	}
 	return nil

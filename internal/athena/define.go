@@ -112,7 +112,7 @@ func (s *Service) createTable(ctx context.Context, e *execution, n *sql.CreateTa
 	if !ok {
 		return hiveError("Execution Error, return code 1 from org.apache.hadoop.hive.ql.exec.DDLTask. MetaException(message:Got exception: java.io.IOException No FileSystem for scheme of %s)", n.Location)
 	}
-	if err := s.allowed(ctx, e, fmt.Sprintf("Access denied when accessing s3://%s/%s", bucket, prefix), s.onBucket("s3:ListBucket", bucket, "")); err != nil {
+	if err := s.allowed(ctx, e, fmt.Sprintf("Access denied when accessing s3://%s/%s", bucket, prefix), s.onBucket(e.call, "s3:ListBucket", bucket, "")); err != nil {
 		return err
 	}
 	t := glue.Table{Database: name.Database, Name: name.Table, Description: n.Comment, Columns: glueColumns(n.Columns), PartitionKeys: glueColumns(n.PartitionBy),
@@ -301,7 +301,7 @@ func (s *Service) repair(ctx context.Context, e *execution, n *sql.Repair) ([]st
 	if prefix != "" && !strings.HasSuffix(prefix, "/") {
 		prefix += "/"
 	}
-	if err := s.allowed(ctx, e, "Access denied when listing "+t.Location, s.onBucket("s3:ListBucket", bucket, "")); err != nil {
+	if err := s.allowed(ctx, e, "Access denied when listing "+t.Location, s.onBucket(e.call, "s3:ListBucket", bucket, "")); err != nil {
 		return nil, err
 	}
 	found := map[string]glue.Partition{}

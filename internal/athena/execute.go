@@ -169,40 +169,60 @@ func (s *Service) mayWrite(ctx context.Context, e *execution) error {
 	bucket, _, _ := splitLocation(e.ResultFile)
 	_, k, _ := splitLocation(e.ResultFile)
 	return s.allowed(ctx, e, "Access denied when writing output to url: "+e.ResultFile+" . Please ensure you are allowed to access the S3 bucket. If you are encrypting query results with KMS key, please ensure you are allowed to access your KMS key",
-		s.onBucket("s3:GetBucketLocation", bucket, ""), s.onBucket("s3:PutObject", bucket, k))
+		s.onBucket(e.call, "s3:GetBucketLocation", bucket, ""), s.onBucket(e.call, "s3:PutObject", bucket, k))
 }
 
-func (s *Service) onBucket(action, bucket, key string) call.Permission {
-	p := call.Permission{Action: action, Resource: "arn:aws:s3:::" + bucket, ResourcePolicy: s.cfg.Buckets.Policy(bucket), ResourceAccount: s.cfg.Buckets.Account(bucket)}
+func (s *Service) onBucket(c *call.Call, action, bucket, key string) call.Permission {
+	p := call.Permission{Action: action, Resource: "arn:aws:s3:::" + bucket, ResourcePolicy: s.cfg.Buckets.PolicyFor(bucket, c.Caller), ResourceAccount: s.cfg.Buckets.Account(bucket), Via: principal}
 	if key != "" {
 		p.Resource += "/" + key
 	}
 	return p
 }
 
-// allowed asks for rights of the query's caller, as Athena does on its behalf.
+// ask asks for rights of the query's caller, as Athena does on its behalf. A
+// denial is recorded as the call that would have been made.
+func (s *Service) ask(ctx context.Context, e *execution, perms ...call.Permission) (denied *aws.Error, err error) {
+	if err := s.cfg.Auth.Authorize(ctx, e.call, perms); !aws.IsKind(err, aws.Denied) {
+		return nil, err
+	}
+	for i := range perms {
+		err := s.cfg.Auth.Authorize(ctx, e.call, perms[i:i+1])
+		if aws.IsKind(err, aws.Denied) {
+			return aws.AsError(err), s.recordDenied(e, &perms[i], err)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil // the policies have just changed and grant it all
+}
+
+// allowed is ask with the text that the query fails with.
 func (s *Service) allowed(ctx context.Context, e *execution, text string, perms ...call.Permission) error {
-	err := s.cfg.Auth.Authorize(ctx, e.call, perms)
-	if aws.IsKind(err, aws.Denied) {
+	denied, err := s.ask(ctx, e, perms...)
+	if err == nil && denied != nil {
 		return userError(1300, "%s", text)
 	}
 	return err
 }
 
-func glueARNs(e *execution, action, database, table string) []call.Permission {
-	arn := func(r string) string { return aws.NewARN("glue", e.Region, e.Account, r).String() }
-	out := []call.Permission{{Action: action, Resource: arn("catalog")}, {Action: action, Resource: arn("database/" + database)}}
+func glueARNs(region, account, action, database, table string) []call.Permission {
+	arn := func(r string) string { return aws.NewARN("glue", region, account, r).String() }
+	out := []call.Permission{{Action: action, Resource: arn("catalog"), Via: principal}, {Action: action, Resource: arn("database/" + database), Via: principal}}
 	if table != "" {
-		out = append(out, call.Permission{Action: action, Resource: arn("table/" + database + "/" + table)})
+		out = append(out, call.Permission{Action: action, Resource: arn("table/" + database + "/" + table), Via: principal})
 	}
 	return out
 }
 
 // mayUse asks for a right on the catalogue.
 func (s *Service) mayUse(ctx context.Context, e *execution, action, database, table string) error {
-	arn := aws.NewARN("glue", e.Region, e.Account, "database/"+database)
-	return s.allowed(ctx, e, fmt.Sprintf("Insufficient permissions to execute the query. User: %s is not authorized to perform: %s on resource: %s", e.call.Caller.ARN, action, arn),
-		glueARNs(e, action, database, table)...)
+	denied, err := s.ask(ctx, e, glueARNs(e.Region, e.Account, action, database, table)...)
+	if err == nil && denied != nil {
+		return userError(1300, "Insufficient permissions to execute the query. %s", denied.Message)
+	}
+	return err
 }
 
 // resolver finds tables for one query and keeps what it found.
@@ -215,7 +235,7 @@ type resolver struct {
 }
 
 func (r *resolver) Table(catalog, database, name string) (*sql.Table, error) {
-	if !strings.EqualFold(catalog, sql.AwsDataCatalog) {
+	if r.s.checkCatalog(r.e.call, &catalog) != nil {
 		return nil, &sql.SemanticError{Name: "CATALOG_NOT_FOUND", At: sql.Pos{Line: 1, Col: 1}, Message: "Catalog '" + catalog + "' does not exist"}
 	}
 	if err := r.s.mayUse(r.ctx, r.e, "glue:GetTable", database, name); err != nil {

@@ -52,8 +52,12 @@ func (r *rules) Authorize(_ context.Context, c *call.Call, perms []call.Permissi
 	defer r.mu.Unlock()
 	r.asked = append(r.asked, perms...)
 	for _, p := range perms {
-		if strings.HasPrefix(p.Action, "athena:") != (c.ViaService == "") {
-			return errors.New(p.Action + " was asked via " + c.ViaService)
+		via := p.Via
+		if via == "" {
+			via = c.ViaService
+		}
+		if strings.HasPrefix(p.Action, "athena:") != (via == "") {
+			return errors.New(p.Action + " was asked via " + via)
 		}
 		if r.deny != nil && r.deny(p) {
 			return aws.NewError(aws.Denied, "AccessDeniedException", "User: "+c.Caller.ARN+" is not authorized to perform: "+p.Action+" on resource: "+p.Resource)
@@ -143,9 +147,9 @@ func (s *store) LocalPath(bucket, key string) (string, bool) { return s.path(buc
 // buckets are the buckets of a test, with their policies.
 type buckets map[string]string
 
-func (b buckets) Exists(name string) bool   { _, ok := b[name]; return ok }
-func (b buckets) Policy(name string) string { return b[name] }
-func (b buckets) Account(string) string     { return account }
+func (b buckets) Exists(name string) bool                     { _, ok := b[name]; return ok }
+func (b buckets) PolicyFor(name string, _ *aws.Caller) string { return b[name] }
+func (b buckets) Account(string) string                       { return account }
 
 // bench is a service behind its HTTP front, on a store in memory.
 type bench struct {

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"regexp"
 	"sort"
-	"strings"
-	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/athena"
 	"github.com/aws/aws-sdk-go-v2/service/athena/types"
@@ -22,15 +20,14 @@ import (
 
 // metadataOperations are named queries, work groups and the catalogue.
 func (s *Service) metadataOperations() []call.Operation {
-	catalogARN := func(c *call.Call, name string) string {
-		return aws.NewARN("athena", c.Region, c.AccountID, "datacatalog/"+name).String()
-	}
-	onCatalog := func(c *call.Call, op string, name *string) []call.Permission {
-		return []call.Permission{{Action: "athena:" + op, Resource: catalogARN(c, str(name))}}
+	// What the catalogue holds is Glue's, and needs its rights too (Athena user
+	// guide, "Access to databases and tables in the AWS Glue Data Catalog").
+	onGlue := func(c *call.Call, op string, name *string, action, database, table string) []call.Permission {
+		return append(s.onCatalog(c, op, name), glueARNs(c.Region, c.AccountID, action, database, table)...)
 	}
 	return []call.Operation{
 		call.Op("CreateNamedQuery", func(c *call.Call, in *sdk.CreateNamedQueryInput) ([]call.Permission, error) {
-			return onWorkGroup(c, "CreateNamedQuery", in.WorkGroup), nil
+			return s.onWorkGroup(c, "CreateNamedQuery", in.WorkGroup), nil
 		}, s.createNamed, call.Omit("QueryString")),
 		call.Op("GetNamedQuery", func(c *call.Call, in *sdk.GetNamedQueryInput) ([]call.Permission, error) {
 			return s.onNamed(c, "GetNamedQuery", in.NamedQueryId), nil
@@ -43,7 +40,7 @@ func (s *Service) metadataOperations() []call.Operation {
 			return out, nil
 		}, s.batchGetNamed, call.ReadOnly),
 		call.Op("ListNamedQueries", func(c *call.Call, in *sdk.ListNamedQueriesInput) ([]call.Permission, error) {
-			return onWorkGroup(c, "ListNamedQueries", in.WorkGroup), nil
+			return s.onWorkGroup(c, "ListNamedQueries", in.WorkGroup), nil
 		}, s.listNamed, call.ReadOnly),
 		call.Op("UpdateNamedQuery", func(c *call.Call, in *sdk.UpdateNamedQueryInput) ([]call.Permission, error) {
 			return s.onNamed(c, "UpdateNamedQuery", in.NamedQueryId), nil
@@ -51,38 +48,17 @@ func (s *Service) metadataOperations() []call.Operation {
 		call.Op("DeleteNamedQuery", func(c *call.Call, in *sdk.DeleteNamedQueryInput) ([]call.Permission, error) {
 			return s.onNamed(c, "DeleteNamedQuery", in.NamedQueryId), nil
 		}, s.deleteNamed),
-		call.Op("GetWorkGroup", func(c *call.Call, in *sdk.GetWorkGroupInput) ([]call.Permission, error) {
-			return onWorkGroup(c, "GetWorkGroup", in.WorkGroup), nil
-		}, s.getWorkGroup, call.ReadOnly),
-		call.Op("ListWorkGroups", func(*call.Call, *sdk.ListWorkGroupsInput) ([]call.Permission, error) {
-			return []call.Permission{{Action: "athena:ListWorkGroups", Resource: "*"}}, nil
-		}, s.listWorkGroups, call.ReadOnly),
-		call.Op("CreateWorkGroup", func(c *call.Call, in *sdk.CreateWorkGroupInput) ([]call.Permission, error) {
-			return onWorkGroup(c, "CreateWorkGroup", in.Name), nil
-		}, s.createWorkGroup),
-		call.Op("DeleteWorkGroup", func(c *call.Call, in *sdk.DeleteWorkGroupInput) ([]call.Permission, error) {
-			return onWorkGroup(c, "DeleteWorkGroup", in.WorkGroup), nil
-		}, s.deleteWorkGroup),
-		call.Op("ListEngineVersions", func(*call.Call, *sdk.ListEngineVersionsInput) ([]call.Permission, error) {
-			return []call.Permission{{Action: "athena:ListEngineVersions", Resource: "*"}}, nil
-		}, s.listEngineVersions, call.ReadOnly),
-		call.Op("GetDataCatalog", func(c *call.Call, in *sdk.GetDataCatalogInput) ([]call.Permission, error) {
-			return onCatalog(c, "GetDataCatalog", in.Name), nil
-		}, s.getDataCatalog, call.ReadOnly),
-		call.Op("ListDataCatalogs", func(*call.Call, *sdk.ListDataCatalogsInput) ([]call.Permission, error) {
-			return []call.Permission{{Action: "athena:ListDataCatalogs", Resource: "*"}}, nil
-		}, s.listDataCatalogs, call.ReadOnly),
 		call.Op("GetDatabase", func(c *call.Call, in *sdk.GetDatabaseInput) ([]call.Permission, error) {
-			return onCatalog(c, "GetDatabase", in.CatalogName), nil
+			return onGlue(c, "GetDatabase", in.CatalogName, "glue:GetDatabase", str(in.DatabaseName), ""), nil
 		}, s.getDatabase, call.ReadOnly),
 		call.Op("ListDatabases", func(c *call.Call, in *sdk.ListDatabasesInput) ([]call.Permission, error) {
-			return onCatalog(c, "ListDatabases", in.CatalogName), nil
+			return onGlue(c, "ListDatabases", in.CatalogName, "glue:GetDatabases", "*", ""), nil
 		}, s.listDatabases, call.ReadOnly),
 		call.Op("GetTableMetadata", func(c *call.Call, in *sdk.GetTableMetadataInput) ([]call.Permission, error) {
-			return onCatalog(c, "GetTableMetadata", in.CatalogName), nil
+			return onGlue(c, "GetTableMetadata", in.CatalogName, "glue:GetTable", str(in.DatabaseName), str(in.TableName)), nil
 		}, s.getTableMetadata, call.ReadOnly),
 		call.Op("ListTableMetadata", func(c *call.Call, in *sdk.ListTableMetadataInput) ([]call.Permission, error) {
-			return onCatalog(c, "ListTableMetadata", in.CatalogName), nil
+			return onGlue(c, "ListTableMetadata", in.CatalogName, "glue:GetTables", str(in.DatabaseName), "*"), nil
 		}, s.listTableMetadata, call.ReadOnly),
 	}
 }
@@ -109,7 +85,7 @@ func (s *Service) onNamed(c *call.Call, op string, id *string) []call.Permission
 	if q, err := s.named(c, id); err == nil {
 		group = q.WorkGroup
 	}
-	return onWorkGroup(c, op, &group)
+	return s.onWorkGroup(c, op, &group)
 }
 
 func (s *Service) createNamed(_ context.Context, c *call.Call, in *sdk.CreateNamedQueryInput) (*sdk.CreateNamedQueryOutput, error) {
@@ -219,136 +195,6 @@ func (s *Service) deleteNamed(_ context.Context, c *call.Call, in *sdk.DeleteNam
 	return &sdk.DeleteNamedQueryOutput{}, nil
 }
 
-// workGroup is a work group and its configuration.
-type workGroup struct {
-	Name, Description string
-	Configuration     *types.WorkGroupConfiguration
-	Created           time.Time
-}
-
-func (w *workGroup) enforced() bool {
-	return w.Configuration != nil && w.Configuration.EnforceWorkGroupConfiguration != nil && *w.Configuration.EnforceWorkGroupConfiguration && w.output() != ""
-}
-
-func (w *workGroup) output() string {
-	if w.Configuration == nil || w.Configuration.ResultConfiguration == nil {
-		return ""
-	}
-	return str(w.Configuration.ResultConfiguration.OutputLocation)
-}
-
-// workGroup finds a work group; primary is always there.
-func (s *Service) workGroup(c *call.Call, name string) (*workGroup, error) {
-	w, err := load[workGroup](s, key(c, "work-group", name))
-	if errors.Is(err, kv.ErrNotFound) {
-		if name == primary {
-			return &workGroup{Name: primary, Configuration: &types.WorkGroupConfiguration{EnforceWorkGroupConfiguration: new(false), PublishCloudWatchMetricsEnabled: new(false), RequesterPaysEnabled: new(false),
-				ResultConfiguration: &types.ResultConfiguration{}, EngineVersion: autoEngine()}}, nil
-		}
-		return nil, invalid(invalidInput, "WorkGroup is not found.")
-	}
-	return w, err
-}
-
-func autoEngine() *types.EngineVersion {
-	return &types.EngineVersion{SelectedEngineVersion: new("AUTO"), EffectiveEngineVersion: new(engineVersion)}
-}
-
-func (s *Service) getWorkGroup(_ context.Context, c *call.Call, in *sdk.GetWorkGroupInput) (*sdk.GetWorkGroupOutput, error) {
-	w, err := s.workGroup(c, str(in.WorkGroup))
-	if err != nil {
-		return nil, err
-	}
-	out := &types.WorkGroup{Name: &w.Name, Description: optional(w.Description), State: types.WorkGroupStateEnabled, Configuration: w.Configuration}
-	if !w.Created.IsZero() {
-		out.CreationTime = &w.Created
-	}
-	return &sdk.GetWorkGroupOutput{WorkGroup: out}, nil
-}
-
-func (s *Service) listWorkGroups(_ context.Context, c *call.Call, in *sdk.ListWorkGroupsInput) (*sdk.ListWorkGroupsOutput, error) {
-	p, err := s.workGroup(c, primary)
-	if err != nil {
-		return nil, err
-	}
-	all := []*workGroup{p}
-	err = s.cfg.Store.Scan(key(c, "work-group"), func(_, v []byte) (bool, error) {
-		w := new(workGroup)
-		err := json.Unmarshal(v, w)
-		if w.Name != primary {
-			all = append(all, w)
-		}
-		return true, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
-	part, next, err := pageOf(all, in.NextToken, pageSize(in.MaxResults, maxBatch), func(w *workGroup) string { return w.Name })
-	out := &sdk.ListWorkGroupsOutput{WorkGroups: []types.WorkGroupSummary{}, NextToken: next}
-	for _, w := range part {
-		sum := types.WorkGroupSummary{Name: &w.Name, Description: optional(w.Description), State: types.WorkGroupStateEnabled, EngineVersion: autoEngine()}
-		if !w.Created.IsZero() {
-			sum.CreationTime = &w.Created
-		}
-		out.WorkGroups = append(out.WorkGroups, sum)
-	}
-	return out, err
-}
-
-func (s *Service) createWorkGroup(_ context.Context, c *call.Call, in *sdk.CreateWorkGroupInput) (*sdk.CreateWorkGroupOutput, error) {
-	c.Tx.Lock(&s.writing)
-	if _, err := s.workGroup(c, str(in.Name)); err == nil {
-		return nil, invalid(invalidInput, "WorkGroup already exists")
-	}
-	if len(in.Tags) > 0 {
-		return nil, invalid(invalidInput, "Tags of work groups are not offered by this server.")
-	}
-	w := &workGroup{Name: str(in.Name), Description: str(in.Description), Configuration: in.Configuration, Created: s.cfg.Now()}
-	if w.Configuration == nil {
-		w.Configuration = &types.WorkGroupConfiguration{}
-	}
-	w.Configuration.EngineVersion = autoEngine()
-	c.Tx.Set(key(c, "work-group", w.Name), encode(w))
-	return &sdk.CreateWorkGroupOutput{}, nil
-}
-
-func (s *Service) deleteWorkGroup(_ context.Context, c *call.Call, in *sdk.DeleteWorkGroupInput) (*sdk.DeleteWorkGroupOutput, error) {
-	if str(in.WorkGroup) == primary {
-		return nil, invalid(invalidInput, "WorkGroup primary cannot be deleted.")
-	}
-	c.Tx.Lock(&s.writing)
-	if _, err := s.workGroup(c, str(in.WorkGroup)); err != nil {
-		return nil, err
-	}
-	c.Tx.Delete(key(c, "work-group", str(in.WorkGroup)))
-	return &sdk.DeleteWorkGroupOutput{}, nil
-}
-
-func (s *Service) listEngineVersions(context.Context, *call.Call, *sdk.ListEngineVersionsInput) (*sdk.ListEngineVersionsOutput, error) {
-	return &sdk.ListEngineVersionsOutput{EngineVersions: []types.EngineVersion{*autoEngine(), {SelectedEngineVersion: new(engineVersion), EffectiveEngineVersion: new(engineVersion)}}}, nil
-}
-
-const catalogName = "AwsDataCatalog"
-
-func checkCatalog(name *string) error {
-	if !strings.EqualFold(str(name), catalogName) {
-		return invalid(invalidInput, "DataCatalog %s was not found", str(name))
-	}
-	return nil
-}
-
-func (s *Service) getDataCatalog(_ context.Context, c *call.Call, in *sdk.GetDataCatalogInput) (*sdk.GetDataCatalogOutput, error) {
-	if err := checkCatalog(in.Name); err != nil {
-		return nil, err
-	}
-	return &sdk.GetDataCatalogOutput{DataCatalog: &types.DataCatalog{Name: new(catalogName), Type: types.DataCatalogTypeGlue, Parameters: map[string]string{"catalog-id": c.AccountID}}}, nil
-}
-
-func (s *Service) listDataCatalogs(context.Context, *call.Call, *sdk.ListDataCatalogsInput) (*sdk.ListDataCatalogsOutput, error) {
-	return &sdk.ListDataCatalogsOutput{DataCatalogsSummary: []types.DataCatalogSummary{{CatalogName: new(catalogName), Type: types.DataCatalogTypeGlue}}}, nil
-}
-
 func metadataError(format string, args ...any) error {
 	return &aws.Error{Op: "athena", Kind: aws.NotFound, Status: 400, Code: "MetadataException", Message: fmt.Sprintf(format, args...)}
 }
@@ -360,7 +206,7 @@ func sdkDatabase(d glue.Database) types.Database {
 }
 
 func (s *Service) getDatabase(_ context.Context, c *call.Call, in *sdk.GetDatabaseInput) (*sdk.GetDatabaseOutput, error) {
-	if err := checkCatalog(in.CatalogName); err != nil {
+	if err := s.checkCatalog(c, in.CatalogName); err != nil {
 		return nil, err
 	}
 	d, err := s.cfg.Catalog.Database(scope(c), str(in.DatabaseName))
@@ -374,7 +220,7 @@ func (s *Service) getDatabase(_ context.Context, c *call.Call, in *sdk.GetDataba
 }
 
 func (s *Service) listDatabases(_ context.Context, c *call.Call, in *sdk.ListDatabasesInput) (*sdk.ListDatabasesOutput, error) {
-	if err := checkCatalog(in.CatalogName); err != nil {
+	if err := s.checkCatalog(c, in.CatalogName); err != nil {
 		return nil, err
 	}
 	all, err := s.cfg.Catalog.Databases(scope(c))
@@ -408,7 +254,7 @@ func sdkTable(t glue.Table) types.TableMetadata {
 }
 
 func (s *Service) getTableMetadata(_ context.Context, c *call.Call, in *sdk.GetTableMetadataInput) (*sdk.GetTableMetadataOutput, error) {
-	if err := checkCatalog(in.CatalogName); err != nil {
+	if err := s.checkCatalog(c, in.CatalogName); err != nil {
 		return nil, err
 	}
 	t, err := s.cfg.Catalog.Table(scope(c), str(in.DatabaseName), str(in.TableName))
@@ -422,7 +268,7 @@ func (s *Service) getTableMetadata(_ context.Context, c *call.Call, in *sdk.GetT
 }
 
 func (s *Service) listTableMetadata(_ context.Context, c *call.Call, in *sdk.ListTableMetadataInput) (*sdk.ListTableMetadataOutput, error) {
-	if err := checkCatalog(in.CatalogName); err != nil {
+	if err := s.checkCatalog(c, in.CatalogName); err != nil {
 		return nil, err
 	}
 	all, err := s.cfg.Catalog.Tables(scope(c), str(in.DatabaseName))

@@ -53,7 +53,8 @@ type Objects interface {
 // Buckets knows who owns a bucket and what its policy is.
 type Buckets interface {
 	Exists(name string) bool
-	Policy(name string) string
+	// PolicyFor is the policy that counts for a caller.
+	PolicyFor(name string, caller *aws.Caller) string
 	Account(name string) string
 }
 
@@ -62,6 +63,8 @@ type Config struct {
 	Store   *kv.Store
 	Journal *journal.Journal
 	Auth    call.Authorizer
+	// Path records what a query is denied while it runs; nil leaves it out.
+	Path    *call.Path
 	Catalog *glue.Catalog
 	Engine  *duckdb.Engine
 	Objects Objects
@@ -145,9 +148,13 @@ type execution struct {
 	PlanTime     time.Duration `json:"plan_time,omitempty"`
 
 	// Who asked, for the query's own rights; not stored.
-	call *call.Call
-	stmt *sql.Statement
+	call   *call.Call
+	stmt   *sql.Statement
+	cutoff int64 // of bytes scanned; 0 for none
 }
+
+// tooMuch says that the query reads more than its work group lets it.
+func (e *execution) tooMuch() bool { return e.cutoff > 0 && e.Scanned > e.cutoff }
 
 // athenaError is QueryExecutionStatus.AthenaError.
 type athenaError struct {

@@ -182,7 +182,7 @@ func (s *Service) files(ctx context.Context, e *execution, t *glue.Table, places
 		if !s.cfg.Buckets.Exists(bucket) {
 			return nil, userError(1000, "HIVE_FILESYSTEM_ERROR: The specified bucket does not exist: %s", bucket)
 		}
-		list := s.onBucket("s3:ListBucket", bucket, "")
+		list := s.onBucket(e.call, "s3:ListBucket", bucket, "")
 		list.Context = map[string][]string{"s3:prefix": {prefix}}
 		denied := fmt.Sprintf("PERMISSION_DENIED: Access Denied when reading s3://%s/%s", bucket, prefix)
 		if err := s.allowed(ctx, e, denied, list); err != nil {
@@ -192,13 +192,16 @@ func (s *Service) files(ctx context.Context, e *execution, t *glue.Table, places
 		err := s.cfg.Objects.List(ctx, bucket, prefix, "", func(i objects.Item) bool {
 			if !hidden(strings.TrimPrefix(i.Key, prefix)) && i.Size > 0 {
 				out = append(out, file{bucket, i.Key, p.values})
-				perms = append(perms, s.onBucket("s3:GetObject", bucket, i.Key))
+				perms = append(perms, s.onBucket(e.call, "s3:GetObject", bucket, i.Key))
 				e.Scanned += i.Size
 			}
-			return ctx.Err() == nil
+			return ctx.Err() == nil && !e.tooMuch()
 		})
 		if err != nil {
 			return nil, fmt.Errorf("listing a table's files: %w", err)
+		}
+		if e.tooMuch() {
+			return nil, userError(1000, "Bytes scanned limit was exceeded")
 		}
 		if len(perms) > 0 {
 			if err := s.allowed(ctx, e, denied, perms...); err != nil {

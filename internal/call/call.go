@@ -119,6 +119,9 @@ type Permission struct {
 	ResourcePolicy string
 	// ResourceAccount owns the resource; empty means the call's account.
 	ResourceAccount string
+	// Via is the service that would make this call for the caller
+	// ("athena.amazonaws.com"); empty means the call's own ViaService.
+	Via string
 }
 
 // Authorizer decides on permissions. It returns nil when every one is granted

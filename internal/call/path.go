@@ -213,6 +213,9 @@ func (p *Path) Reject(c *Call, err error, describe func(r *record.Record)) error
 	e := aws.AsError(err)
 	r.ErrorCode, r.ErrorMessage = e.Code, e.Message
 	describe(r)
+	if r.Category == record.Data && !p.AlwaysData && !p.selected(r) {
+		return err
+	}
 	var entry []byte
 	entry, buf.json = r.AppendEntry(nil, buf.json)
 	if jerr := p.Journal.Append(journal.Group{
@@ -221,6 +224,20 @@ func (p *Path) Reject(c *Call, err error, describe func(r *record.Record)) error
 		return errNotRecorded(errors.Join(jerr, err))
 	}
 	return err
+}
+
+// selected reports whether something selects a data event, by selectors that
+// did not change meanwhile.
+func (p *Path) selected(r *record.Record) bool {
+	for {
+		version := p.Selector.Version()
+		if p.Selector.AnyData() && p.Selector.Selects(r) {
+			return true
+		}
+		if p.Selector.Version() == version {
+			return false
+		}
+	}
 }
 
 func (p *Path) buffers() *buffers {

@@ -159,6 +159,14 @@ type requestContext struct {
 	now  func() time.Time
 }
 
+// via is the service that makes the call for the caller, or empty.
+func (r *requestContext) via() string {
+	if r.perm.Via != "" {
+		return r.perm.Via
+	}
+	return r.call.ViaService
+}
+
 // Lookup returns a key's values; keys are lower-case.
 func (r *requestContext) Lookup(key string) ([]string, bool) {
 	for k, v := range r.perm.Context {
@@ -211,9 +219,9 @@ func (r *requestContext) Lookup(key string) ([]string, bool) {
 		}
 		return one(c.Session.SourceIdentity)
 	case "aws:viaawsservice":
-		return yes(r.call.ViaService != "")
+		return yes(r.via() != "")
 	case "aws:calledvia", "aws:calledviafirst", "aws:calledvialast":
-		return one(r.call.ViaService)
+		return one(r.via())
 	case "aws:principalisawsservice":
 		return yes(c.Type == aws.AWSService)
 	case "aws:resourceaccount":

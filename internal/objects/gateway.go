@@ -17,12 +17,13 @@ import (
 // It comes that way because it holds a secret, which must not show in an
 // argument list or environment.
 type gatewayConfig struct {
-	Root    string `json:"root"`
-	Sidecar string `json:"sidecar"` // where metadata goes if the file system has no extended attributes
-	Socket  string `json:"socket"`
-	Access  string `json:"access"`
-	Secret  string `json:"secret"`
-	Region  string `json:"region"`
+	Root     string `json:"root"`
+	Sidecar  string `json:"sidecar"`  // where metadata goes if the file system has no extended attributes
+	Versions string `json:"versions"` // where the earlier versions of objects go
+	Socket   string `json:"socket"`
+	Access   string `json:"access"`
+	Secret   string `json:"secret"`
+	Region   string `json:"region"`
 }
 
 // Limits of the embedded gateway.
@@ -52,7 +53,11 @@ func RunGateway(ctx context.Context, in io.Reader) error {
 		_, _ = io.Copy(io.Discard, in)
 		cancel()
 	}()
-	opts := posix.PosixOpts{NewDirPerm: 0o700, NewFilePerm: 0o600, ValidateBucketNames: true, Concurrency: gatewayRequests, IOBufferSize: 256 << 10}
+	if err := os.MkdirAll(c.Versions, 0o700); err != nil {
+		return fmt.Errorf("creating the directory of versions: %w", err)
+	}
+	opts := posix.PosixOpts{NewDirPerm: 0o700, NewFilePerm: 0o600, ValidateBucketNames: true, Concurrency: gatewayRequests, IOBufferSize: 256 << 10,
+		VersioningDir: c.Versions}
 	var store meta.MetadataStorer = meta.XattrMeta{}
 	if err := (meta.XattrMeta{}).Test(c.Root); err != nil {
 		if err := os.MkdirAll(c.Sidecar, 0o700); err != nil {

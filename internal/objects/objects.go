@@ -39,6 +39,35 @@ var (
 // startTimeout bounds the wait for the embedded gateway.
 const startTimeout = 20 * time.Second
 
+// versionsSuffix makes the directory of versions from that of objects.
+const versionsSuffix = ".versions"
+
+// ErrBadKey says that the storage cannot hold a key as it is.
+var ErrBadKey = errors.New("objects: the key has an empty part, or one of dots only")
+
+// maxPart is the longest name of a file, in bytes.
+const maxPart = 255
+
+// reserved is the gateway's own directory in each bucket.
+const reserved = ".sgwtmp"
+
+// ValidKey reports whether an object can be kept under this key. A key is a
+// path for the embedded gateway, which folds "a/../b", "./b" and "a//b" into
+// the path of another object: one whose permissions were not asked for. Nor is
+// the gateway's own directory an object.
+func ValidKey(key string) bool {
+	rest := strings.TrimSuffix(key, "/")
+	if rest == reserved || strings.HasPrefix(rest, reserved+"/") || strings.IndexByte(key, 0) >= 0 {
+		return false
+	}
+	for part := range strings.SplitSeq(rest, "/") {
+		if part == "" || part == "." || part == ".." || len(part) > maxPart {
+			return false
+		}
+	}
+	return true
+}
+
 // maxSocketPath is the longest path of a unix socket that every system takes.
 const maxSocketPath = 100
 
@@ -145,7 +174,7 @@ func (s *Store) startGateway(ctx context.Context, c Config, tr *http.Transport) 
 		return errors.Join(fmt.Errorf("the path of temporary files %s is too long for a socket; set TMPDIR to a shorter one", dir), os.RemoveAll(dir))
 	}
 	s.creds = aws.Credentials{AccessKeyID: randomHex(10), SecretAccessKey: randomHex(20)}
-	conf, err := json.Marshal(gatewayConfig{Root: root, Sidecar: root + ".meta", Socket: socket,
+	conf, err := json.Marshal(gatewayConfig{Root: root, Sidecar: root + ".meta", Versions: root + versionsSuffix, Socket: socket,
 		Access: s.creds.AccessKeyID, Secret: s.creds.SecretAccessKey, Region: s.region})
 	if err != nil {
 		return fmt.Errorf("encoding the gateway's configuration: %w", err)
@@ -252,6 +281,9 @@ func (s *Store) Put(ctx context.Context, bucket, key string, body []byte, o PutO
 // PutFrom is Put of what body holds from where it stands. It may read body
 // twice: for the signature, and again when an attempt failed.
 func (s *Store) PutFrom(ctx context.Context, bucket, key string, body io.ReadSeeker, o PutOptions) error {
+	if !ValidKey(key) {
+		return fmt.Errorf("storing %s/%s: %w", bucket, key, ErrBadKey)
+	}
 	in := &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: body, Metadata: o.Metadata}
 	if o.ContentType != "" {
 		in.ContentType = &o.ContentType
@@ -290,6 +322,21 @@ func (s *Store) Sync(bucket, key string) error {
 		}
 	}
 	return nil
+}
+
+// SyncVersions makes durable what the embedded gateway has changed in a bucket
+// with versions: the new object, the copy of the one it replaced, a marker. It
+// lies in several files whose names are the gateway's own, so the whole file
+// system is asked.
+func (s *Store) SyncVersions() error {
+	if s.root == "" {
+		return nil
+	}
+	d, err := os.Open(s.root + versionsSuffix)
+	if err != nil {
+		return fmt.Errorf("syncing versions: %w", err)
+	}
+	return errors.Join(syncFileSystem(d), d.Close())
 }
 
 func syncDir(dir string) error {
@@ -355,7 +402,7 @@ func (s *Store) Delete(ctx context.Context, bucket, key string) error {
 // it exists or not. ok is false for other storage and for keys that no file
 // can have.
 func (s *Store) LocalPath(bucket, key string) (name string, ok bool) {
-	if s.root == "" || !filepath.IsLocal(bucket) || strings.ContainsRune(bucket, '/') || !filepath.IsLocal(key) {
+	if s.root == "" || !filepath.IsLocal(bucket) || strings.ContainsRune(bucket, '/') || !filepath.IsLocal(key) || !ValidKey(key) {
 		return "", false
 	}
 	return filepath.Join(s.root, bucket, filepath.FromSlash(key)), true

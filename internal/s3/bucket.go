@@ -118,7 +118,14 @@ func (f *Front) createBucket(s *step) error {
 		return failure(http.StatusBadRequest, "InvalidBucketAclWithObjectOwnership", "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting")
 	}
 	if s.req.Header.Get("X-Amz-Bucket-Object-Lock-Enabled") == "true" {
-		return failure(http.StatusNotImplemented, "NotImplemented", "A header you provided implies functionality that is not implemented.")
+		return notOffered()
+	}
+	switch o := s.req.Header.Get("X-Amz-Object-Ownership"); o {
+	case "", ownerEnforced:
+	case "BucketOwnerPreferred", "ObjectWriter":
+		return notOffered()
+	default:
+		return failure(http.StatusBadRequest, "InvalidArgument", "Invalid x-amz-object-ownership header: "+o)
 	}
 	c.Tx.Lock(&f.Registry.writing)
 	s.header = http.Header{"Location": {"/" + s.target.bucket}}
@@ -134,7 +141,10 @@ func (f *Front) createBucket(s *step) error {
 	if status, err := s.plainRequest(s.req.Context(), http.MethodPut, nil); err != nil && status != http.StatusConflict {
 		return err
 	}
-	if err := f.Registry.put(c, &Bucket{Name: s.target.bucket, Account: c.AccountID, Region: region, Created: f.Path.Now()}); err != nil {
+	// Since April 2023 a new bucket blocks public access (S3 user guide,
+	// "Blocking public access to your Amazon S3 storage").
+	block := &PublicAccessBlock{BlockPublicAcls: true, IgnorePublicAcls: true, BlockPublicPolicy: true, RestrictPublicBuckets: true}
+	if err := f.Registry.put(c, &Bucket{Name: s.target.bucket, Account: c.AccountID, Region: region, Created: f.Path.Now(), PublicAccessBlock: block}); err != nil {
 		return err
 	}
 	return s.done(http.StatusOK)
@@ -259,10 +269,6 @@ func (f *Front) putACL(s *step) error {
 	return s.done(http.StatusOK)
 }
 
-func (f *Front) getVersioning(s *step) error {
-	return s.reply(http.StatusOK, "VersioningConfiguration", "")
-}
-
 func (f *Front) getRequestPayment(s *step) error {
 	return s.reply(http.StatusOK, "RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>")
 }
@@ -335,24 +341,6 @@ func (f *Front) setTags(s *step, tags []Tag) error {
 		return err
 	}
 	return s.done(http.StatusNoContent)
-}
-
-func (f *Front) putOwnership(s *step) error {
-	body, err := s.readBody()
-	if err != nil {
-		return err
-	}
-	var o struct {
-		XMLName xml.Name `xml:"OwnershipControls"`
-		Rule    struct{ ObjectOwnership string }
-	}
-	if err := xml.Unmarshal(body, &o); err != nil {
-		return failure(http.StatusBadRequest, "MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
-	}
-	if o.Rule.ObjectOwnership != "BucketOwnerEnforced" {
-		return failure(http.StatusNotImplemented, "NotImplemented", "Only BucketOwnerEnforced is offered.")
-	}
-	return s.done(http.StatusOK)
 }
 
 func (f *Front) getPublicAccessBlock(s *step) error {

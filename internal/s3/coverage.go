@@ -20,18 +20,20 @@ var apiNames = map[string][]string{
 }
 
 const (
+	storageKeys     = "AES256 only; the embedded storage leaves encryption at rest to the disk"
 	neverConfigured = "a bucket never has such a configuration: the operation that puts one is refused"
-	ownerEnforced   = "buckets are BucketOwnerEnforced: no other ownership and no grants"
+	ownersOnly      = "buckets are BucketOwnerEnforced: no other ownership and no grants"
 )
 
 // partial is what operations lack of S3's behaviour.
 var partial = map[string]string{
-	"GetBucketLifecycle": neverConfigured, "GetBucketCors": neverConfigured, "GetBucketEncryption": neverConfigured, "GetBucketWebsite": neverConfigured,
+	"GetBucketLifecycle": neverConfigured, "GetBucketCors": neverConfigured, "GetBucketWebsite": neverConfigured,
 	"GetBucketReplication": neverConfigured, "GetObjectLockConfiguration": neverConfigured, "GetBucketLogging": neverConfigured,
-	"GetBucketNotification": neverConfigured, "GetBucketVersioning": neverConfigured, "GetBucketAccelerateConfiguration": neverConfigured,
+	"GetBucketNotification": neverConfigured, "GetBucketAccelerateConfiguration": neverConfigured,
 	"GetBucketRequestPayment": neverConfigured,
-	"GetBucketAcl":            ownerEnforced, "PutBucketAcl": ownerEnforced, "GetObjectAcl": ownerEnforced, "PutObjectAcl": ownerEnforced,
-	"GetBucketOwnershipControls": ownerEnforced, "PutBucketOwnershipControls": ownerEnforced,
+	"GetBucketAcl":            ownersOnly, "PutBucketAcl": ownersOnly, "GetObjectAcl": ownersOnly, "PutObjectAcl": ownersOnly,
+	"GetBucketOwnershipControls": ownersOnly, "PutBucketOwnershipControls": ownersOnly, "DeleteBucketOwnershipControls": ownersOnly,
+	"PutBucketVersioning": "no MFA delete", "PutBucketEncryption": storageKeys, "GetBucketEncryption": storageKeys, "DeleteBucketEncryption": storageKeys,
 }
 
 // Coverage says how far each operation of S3 is offered, by the API's names.

@@ -15,6 +15,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
+	"time"
 
 	"spoor/internal/aws"
 	"spoor/internal/awshttp"
@@ -33,6 +35,8 @@ type Identity struct {
 	Length int64
 	// Method is CloudTrail's AuthenticationMethod: AuthHeader or QueryString.
 	Method string
+	// Signed is when the signature says it was made; zero without one.
+	Signed time.Time
 }
 
 // Authenticator proves who sent a request by S3's rules. An unsigned request
@@ -96,6 +100,11 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, c *call.Call, s *s
 		return f.reject(c, s, err)
 	}
 	s.id = id
+	if id.Method == "QueryString" {
+		if err := s.hoisted(); err != nil {
+			return err
+		}
+	}
 	c.Caller, c.AccountID = id.Caller, id.Caller.AccountID
 	if id.Region != "" {
 		c.Region = id.Region
@@ -113,6 +122,27 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, c *call.Call, s *s
 	}
 	s.answer(w)
 	return nil
+}
+
+// hoisted puts the parameters of a presigned URL that stand for headers where
+// headers are: signers move x-amz-… headers into the query, and S3 reads them
+// there (AWS general reference, "Authenticating requests: query parameters").
+func (s *step) hoisted() error {
+	for k, v := range s.target.query {
+		switch l := strings.ToLower(k); l {
+		case "x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-expires", "x-amz-signedheaders", "x-amz-signature", "x-amz-security-token", "x-amz-content-sha256":
+		default:
+			if strings.HasPrefix(l, "x-amz-") && s.req.Header.Get(l) == "" {
+				s.req.Header.Set(l, v[0])
+			}
+		}
+	}
+	var err error
+	s.target, err = parseTarget(s.req)
+	if err == nil && s.target.op == nil {
+		err = failure(http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+	}
+	return err
 }
 
 // reject records a failed authentication whose credential exists.

@@ -3,7 +3,10 @@ package s3
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+
+	"spoor/internal/objects"
 )
 
 // Limits of names and requests (S3 user guide, "Bucket naming rules" and
@@ -12,6 +15,7 @@ const (
 	maxKey      = 1024    // bytes of a key
 	maxXML      = 2 << 20 // bytes of an XML or policy body
 	maxPutBytes = 5 << 30 // bytes of one PUT
+	maxParts    = 10_000  // parts of an upload
 )
 
 // operation is one operation of S3.
@@ -25,6 +29,12 @@ type operation struct {
 	local func(f *Front, s *step) error
 	// refused operations are S3's that this server does not offer.
 	refused bool
+	// version is the action that the operation needs when it names a version;
+	// empty when that is the same one.
+	version string
+	// query lists the parameters that the storage may see. All others stop
+	// here: what the storage made of them was not asked for.
+	query string
 }
 
 func (o *operation) eventName() string {
@@ -75,7 +85,11 @@ func makeOperations() map[string]*operation {
 	bucket("GET", "policyStatus", "GetBucketPolicyStatus", "s3:GetBucketPolicyStatus", read, (*Front).getPolicyStatus)
 	bucket("GET", "acl", "GetBucketAcl", "s3:GetBucketAcl", read, (*Front).getACL)
 	bucket("PUT", "acl", "PutBucketAcl", "s3:PutBucketAcl", !read, (*Front).putACL)
-	bucket("GET", "versioning", "GetBucketVersioning", "s3:GetBucketVersioning", read, (*Front).getVersioning)
+	bucket("GET", "versioning", "GetBucketVersioning", "s3:GetBucketVersioning", read, nil)
+	bucket("PUT", "versioning", "PutBucketVersioning", "s3:PutBucketVersioning", !read, (*Front).putVersioning)
+	bucket("GET", "encryption", "GetBucketEncryption", "s3:GetEncryptionConfiguration", read, (*Front).getEncryption)
+	bucket("PUT", "encryption", "PutBucketEncryption", "s3:PutEncryptionConfiguration", !read, (*Front).putEncryption)
+	bucket("DELETE", "encryption", "DeleteBucketEncryption", "s3:PutEncryptionConfiguration", !read, (*Front).deleteEncryption)
 	bucket("GET", "tagging", "GetBucketTagging", "s3:GetBucketTagging", read, (*Front).getTagging)
 	bucket("PUT", "tagging", "PutBucketTagging", "s3:PutBucketTagging", !read, (*Front).putTagging)
 	bucket("DELETE", "tagging", "DeleteBucketTagging", "s3:PutBucketTagging", !read, (*Front).deleteTagging)
@@ -83,8 +97,8 @@ func makeOperations() map[string]*operation {
 	bucket("GET", "accelerate", "GetBucketAccelerateConfiguration", "s3:GetAccelerateConfiguration", read, constantXML("AccelerateConfiguration", ""))
 	bucket("GET", "logging", "GetBucketLogging", "s3:GetBucketLogging", read, constantXML("BucketLoggingStatus", ""))
 	bucket("GET", "notification", "GetBucketNotification", "s3:GetBucketNotification", read, constantXML("NotificationConfiguration", ""))
-	bucket("GET", "ownershipControls", "GetBucketOwnershipControls", "s3:GetBucketOwnershipControls", read,
-		constantXML("OwnershipControls", "<Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule>"))
+	bucket("GET", "ownershipControls", "GetBucketOwnershipControls", "s3:GetBucketOwnershipControls", read, (*Front).getOwnership)
+	bucket("DELETE", "ownershipControls", "DeleteBucketOwnershipControls", "s3:PutBucketOwnershipControls", !read, (*Front).deleteOwnership)
 	bucket("PUT", "ownershipControls", "PutBucketOwnershipControls", "s3:PutBucketOwnershipControls", !read, (*Front).putOwnership)
 	bucket("GET", "publicAccessBlock", "GetBucketPublicAccessBlock", "s3:GetBucketPublicAccessBlock", read, (*Front).getPublicAccessBlock)
 	bucket("PUT", "publicAccessBlock", "PutBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock", !read, (*Front).putPublicAccessBlock)
@@ -92,7 +106,6 @@ func makeOperations() map[string]*operation {
 	for sub, o := range map[string]struct{ name, action, code, message string }{
 		"lifecycle":   {"GetBucketLifecycle", "s3:GetLifecycleConfiguration", "NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist"},
 		"cors":        {"GetBucketCors", "s3:GetBucketCORS", "NoSuchCORSConfiguration", "The CORS configuration does not exist"},
-		"encryption":  {"GetBucketEncryption", "s3:GetEncryptionConfiguration", "ServerSideEncryptionConfigurationNotFoundError", "The server side encryption configuration was not found"},
 		"website":     {"GetBucketWebsite", "s3:GetBucketWebsite", "NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"},
 		"replication": {"GetBucketReplication", "s3:GetReplicationConfiguration", "ReplicationConfigurationNotFoundError", "The replication configuration was not found"},
 		"object-lock": {"GetObjectLockConfiguration", "s3:GetBucketObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket"},
@@ -100,43 +113,45 @@ func makeOperations() map[string]*operation {
 		bucket("GET", sub, o.name, o.action, read, notConfigured(o.code, o.message))
 	}
 	for _, o := range []struct{ method, sub, name, action string }{
-		{"PUT", "versioning", "PutBucketVersioning", "s3:PutBucketVersioning"}, {"PUT", "lifecycle", "PutBucketLifecycle", "s3:PutLifecycleConfiguration"},
+		{"PUT", "lifecycle", "PutBucketLifecycle", "s3:PutLifecycleConfiguration"},
 		{"DELETE", "lifecycle", "DeleteBucketLifecycle", "s3:PutLifecycleConfiguration"}, {"PUT", "cors", "PutBucketCors", "s3:PutBucketCORS"},
-		{"DELETE", "cors", "DeleteBucketCors", "s3:PutBucketCORS"}, {"PUT", "encryption", "PutBucketEncryption", "s3:PutEncryptionConfiguration"},
-		{"DELETE", "encryption", "DeleteBucketEncryption", "s3:PutEncryptionConfiguration"}, {"PUT", "website", "PutBucketWebsite", "s3:PutBucketWebsite"},
+		{"DELETE", "cors", "DeleteBucketCors", "s3:PutBucketCORS"}, {"PUT", "website", "PutBucketWebsite", "s3:PutBucketWebsite"},
 		{"DELETE", "website", "DeleteBucketWebsite", "s3:DeleteBucketWebsite"}, {"PUT", "replication", "PutBucketReplication", "s3:PutReplicationConfiguration"},
 		{"DELETE", "replication", "DeleteBucketReplication", "s3:PutReplicationConfiguration"}, {"PUT", "requestPayment", "PutBucketRequestPayment", "s3:PutBucketRequestPayment"},
 		{"PUT", "accelerate", "PutBucketAccelerateConfiguration", "s3:PutAccelerateConfiguration"}, {"PUT", "logging", "PutBucketLogging", "s3:PutBucketLogging"},
 		{"PUT", "notification", "PutBucketNotification", "s3:PutBucketNotification"}, {"PUT", "object-lock", "PutObjectLockConfiguration", "s3:PutBucketObjectLockConfiguration"},
-		{"DELETE", "ownershipControls", "DeleteBucketOwnershipControls", "s3:PutBucketOwnershipControls"}, {"GET", "versions", "ListObjectVersions", "s3:ListBucketVersions"},
 		{"GET", "inventory", "GetBucketInventoryConfiguration", "s3:GetInventoryConfiguration"}, {"GET", "analytics", "GetBucketAnalyticsConfiguration", "s3:GetAnalyticsConfiguration"},
 		{"GET", "metrics", "GetBucketMetricsConfiguration", "s3:GetMetricsConfiguration"}, {"GET", "intelligent-tiering", "GetBucketIntelligentTieringConfiguration", "s3:GetIntelligentTieringConfiguration"},
 	} {
 		add(o.method+" bucket "+o.sub, operation{name: o.name, action: o.action, read: o.method == "GET", refused: true})
 	}
-	object := func(key, name, action string, reads bool) {
-		add(key, operation{name: name, action: action, read: reads, object: true})
+	object := func(key, name, action string, reads bool, version, query string) {
+		add(key, operation{name: name, action: action, read: reads, object: true, version: version, query: query})
 	}
-	add("GET bucket ", operation{name: "ListObjects", action: "s3:ListBucket", read: true, object: true})
-	object("GET bucket uploads", "ListMultipartUploads", "s3:ListBucketMultipartUploads", read)
-	object("POST bucket delete", "DeleteObjects", "s3:DeleteObject", !read)
-	object("GET object ", "GetObject", "s3:GetObject", read)
-	object("HEAD object ", "HeadObject", "s3:GetObject", read)
-	object("PUT object ", "PutObject", "s3:PutObject", !read)
-	object("DELETE object ", "DeleteObject", "s3:DeleteObject", !read)
-	object("COPY object ", "CopyObject", "s3:PutObject", !read)
-	object("POST object uploads", "CreateMultipartUpload", "s3:PutObject", !read)
-	object("PUT object uploadId", "UploadPart", "s3:PutObject", !read)
-	object("COPY object uploadId", "UploadPartCopy", "s3:PutObject", !read)
-	object("POST object uploadId", "CompleteMultipartUpload", "s3:PutObject", !read)
-	object("DELETE object uploadId", "AbortMultipartUpload", "s3:AbortMultipartUpload", !read)
-	object("GET object uploadId", "ListParts", "s3:ListMultipartUploadParts", read)
-	object("GET object tagging", "GetObjectTagging", "s3:GetObjectTagging", read)
-	object("PUT object tagging", "PutObjectTagging", "s3:PutObjectTagging", !read)
-	object("DELETE object tagging", "DeleteObjectTagging", "s3:DeleteObjectTagging", !read)
-	object("GET object attributes", "GetObjectAttributes", "s3:GetObjectAttributes", read)
-	add("GET object acl", operation{name: "GetObjectAcl", action: "s3:GetObjectAcl", read: true, object: true, local: (*Front).getACL})
-	add("PUT object acl", operation{name: "PutObjectAcl", action: "s3:PutObjectAcl", object: true, local: (*Front).putACL})
+	const listing = "prefix delimiter max-keys encoding-type "
+	const response = "response-cache-control response-content-disposition response-content-encoding response-content-language response-content-type response-expires "
+	m["GET bucket versioning"].query, m["PUT bucket versioning"].query = "versioning", "versioning"
+	object("GET bucket ", "ListObjects", "s3:ListBucket", read, "", listing+"list-type marker start-after continuation-token fetch-owner")
+	object("GET bucket versions", "ListObjectVersions", "s3:ListBucketVersions", read, "", listing+"versions key-marker version-id-marker")
+	object("GET bucket uploads", "ListMultipartUploads", "s3:ListBucketMultipartUploads", read, "", "uploads prefix delimiter encoding-type key-marker upload-id-marker max-uploads")
+	object("POST bucket delete", "DeleteObjects", "s3:DeleteObject", !read, "", "delete")
+	object("GET object ", "GetObject", "s3:GetObject", read, "s3:GetObjectVersion", response+"versionId partNumber")
+	object("HEAD object ", "HeadObject", "s3:GetObject", read, "s3:GetObjectVersion", response+"versionId partNumber")
+	object("PUT object ", "PutObject", "s3:PutObject", !read, "", "")
+	object("DELETE object ", "DeleteObject", "s3:DeleteObject", !read, "s3:DeleteObjectVersion", "versionId")
+	object("COPY object ", "CopyObject", "s3:PutObject", !read, "", "")
+	object("POST object uploads", "CreateMultipartUpload", "s3:PutObject", !read, "", "uploads")
+	object("PUT object uploadId", "UploadPart", "s3:PutObject", !read, "", "uploadId partNumber")
+	object("COPY object uploadId", "UploadPartCopy", "s3:PutObject", !read, "", "uploadId partNumber")
+	object("POST object uploadId", "CompleteMultipartUpload", "s3:PutObject", !read, "", "uploadId")
+	object("DELETE object uploadId", "AbortMultipartUpload", "s3:AbortMultipartUpload", !read, "", "uploadId")
+	object("GET object uploadId", "ListParts", "s3:ListMultipartUploadParts", read, "", "uploadId max-parts part-number-marker encoding-type")
+	object("GET object tagging", "GetObjectTagging", "s3:GetObjectTagging", read, "s3:GetObjectVersionTagging", "tagging versionId")
+	object("PUT object tagging", "PutObjectTagging", "s3:PutObjectTagging", !read, "s3:PutObjectVersionTagging", "tagging versionId")
+	object("DELETE object tagging", "DeleteObjectTagging", "s3:DeleteObjectTagging", !read, "s3:DeleteObjectVersionTagging", "tagging versionId")
+	object("GET object attributes", "GetObjectAttributes", "s3:GetObjectAttributes", read, "s3:GetObjectVersionAttributes", "attributes versionId")
+	add("GET object acl", operation{name: "GetObjectAcl", action: "s3:GetObjectAcl", version: "s3:GetObjectVersionAcl", read: true, object: true, local: (*Front).getACL})
+	add("PUT object acl", operation{name: "PutObjectAcl", action: "s3:PutObjectAcl", version: "s3:PutObjectVersionAcl", object: true, local: (*Front).putACL})
 	for _, o := range []struct{ key, name, action string }{
 		{"GET object retention", "GetObjectRetention", "s3:GetObjectRetention"}, {"PUT object retention", "PutObjectRetention", "s3:PutObjectRetention"},
 		{"GET object legal-hold", "GetObjectLegalHold", "s3:GetObjectLegalHold"}, {"PUT object legal-hold", "PutObjectLegalHold", "s3:PutObjectLegalHold"},
@@ -164,8 +179,8 @@ func parseTarget(r *http.Request) (target, error) {
 		return t, failure(http.StatusBadRequest, "InvalidURI", "Couldn't parse the specified URI.")
 	}
 	t.query = q
-	if len(t.key) > maxKey {
-		return t, failure(http.StatusBadRequest, "KeyTooLongError", "Your key is too long")
+	if err := checkKey(t.key); err != nil {
+		return t, err
 	}
 	method, level, subs := r.Method, "object", objectSubresources
 	switch {
@@ -188,7 +203,49 @@ func parseTarget(r *http.Request) (target, error) {
 	if t.bucket != "" && level != "service" && !(t.op != nil && t.op.name == "CreateBucket") && !validBucket(t.bucket) {
 		return t, failure(http.StatusBadRequest, "InvalidBucketName", "The specified bucket is not valid.")
 	}
-	return t, nil
+	return t, t.checkQuery()
+}
+
+// checkKey refuses keys that the storage would take for another object's.
+func checkKey(key string) error {
+	switch {
+	case len(key) > maxKey:
+		return failure(http.StatusBadRequest, "KeyTooLongError", "Your key is too long")
+	case key != "" && !objects.ValidKey(key):
+		return failure(http.StatusBadRequest, "InvalidURI", "Couldn't parse the specified URI.")
+	}
+	return nil
+}
+
+// checkQuery refuses what a well-formed request of the operation cannot say.
+func (t *target) checkQuery() error {
+	if t.op == nil {
+		return nil
+	}
+	if v := t.query.Get("versionId"); t.query.Has("versionId") && !identifier(v) {
+		return failure(http.StatusBadRequest, "InvalidArgument", "Invalid version id specified")
+	}
+	if t.query.Has("uploadId") && !identifier(t.query.Get("uploadId")) {
+		return failure(http.StatusNotFound, "NoSuchUpload", "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.")
+	}
+	if t.op.name == "UploadPart" || t.op.name == "UploadPartCopy" {
+		if n, err := strconv.Atoi(t.query.Get("partNumber")); err != nil || n < 1 || n > maxParts {
+			return failure(http.StatusBadRequest, "InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
+		}
+	}
+	return nil
+}
+
+// identifier reports whether s can be a version's or an upload's: one name, no
+// path.
+func identifier(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-_.~+=", c) >= 0) {
+			return false
+		}
+	}
+	return s != "" && strings.Trim(s, ".") != ""
 }
 
 // virtualHost is the bucket in a host name such as bucket.s3.localhost, "" for

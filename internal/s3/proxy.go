@@ -26,7 +26,7 @@ const maxOriginError = 64 << 10
 var forwardedHeaders = []string{"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Md5", "Content-Type", "Expires",
 	"If-Match", "If-Modified-Since", "If-None-Match", "If-Unmodified-Since", "Range",
 	"X-Amz-Checksum-Algorithm", "X-Amz-Sdk-Checksum-Algorithm", "X-Amz-Checksum-Crc32", "X-Amz-Checksum-Crc32c", "X-Amz-Checksum-Crc64nvme", "X-Amz-Checksum-Sha1", "X-Amz-Checksum-Sha256",
-	"X-Amz-Checksum-Mode", "X-Amz-Checksum-Type", "X-Amz-Copy-Source", "X-Amz-Copy-Source-If-Match", "X-Amz-Copy-Source-If-Modified-Since", "X-Amz-Copy-Source-If-None-Match",
+	"X-Amz-Checksum-Mode", "X-Amz-Checksum-Type", "X-Amz-Copy-Source-If-Match", "X-Amz-Copy-Source-If-Modified-Since", "X-Amz-Copy-Source-If-None-Match",
 	"X-Amz-Copy-Source-If-Unmodified-Since", "X-Amz-Copy-Source-Range", "X-Amz-Metadata-Directive", "X-Amz-Mp-Object-Size", "X-Amz-Object-Attributes", "X-Amz-Max-Parts",
 	"X-Amz-Part-Number-Marker", "X-Amz-Storage-Class", "X-Amz-Tagging", "X-Amz-Tagging-Directive", "X-Amz-Website-Redirect-Location"}
 
@@ -66,9 +66,12 @@ func (s *step) forward(ctx context.Context) error {
 	if s.id.Length > maxPutBytes {
 		return failure(http.StatusBadRequest, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
 	}
+	if err := s.tagsOfCopy(ctx); err != nil {
+		return err
+	}
 	res, err := s.send(ctx, s.id.Body, s.id.Length, nil)
 	if err != nil {
-		return s.uploadError(ctx, err)
+		return s.maybeHidden(ctx, s.uploadError(ctx, err))
 	}
 	s.res = res
 	return s.settle()
@@ -103,6 +106,15 @@ func (s *step) settle() error {
 		if err := s.front.Store.Sync(s.target.bucket, s.target.key); err != nil {
 			return fmt.Errorf("making an object durable: %w", err)
 		}
+	case "DeleteObject", "DeleteObjects", "PutBucketVersioning":
+	default:
+		return nil
+	}
+	if b, ok := s.front.Registry.Bucket(s.target.bucket); !ok || !b.Versioned {
+		return nil
+	}
+	if err := s.front.Store.SyncVersions(); err != nil {
+		return fmt.Errorf("making a version durable: %w", err)
 	}
 	return nil
 }
@@ -121,9 +133,9 @@ func (s *step) send(ctx context.Context, body io.Reader, length int64, extra htt
 	}
 	u.RawPath = escapePath(u.Path)
 	q := url.Values{}
-	for k, v := range s.target.query {
-		if l := strings.ToLower(k); !strings.HasPrefix(l, "x-amz-") && k != "x-id" {
-			q[k] = v
+	for _, k := range strings.Fields(s.target.op.query) {
+		if v, ok := s.target.query[k]; ok {
+			q[k] = v[:1]
 		}
 	}
 	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
@@ -169,10 +181,18 @@ func (s *step) send(ctx context.Context, body io.Reader, length int64, extra htt
 }
 
 func (s *step) setHeaders(req *http.Request, extra http.Header) {
+	// One value each, the one that permissions were asked for.
 	for _, h := range forwardedHeaders {
-		if v := s.req.Header.Values(h); len(v) > 0 {
-			req.Header[h] = v
+		if v := s.req.Header.Get(h); v != "" {
+			req.Header.Set(h, v)
 		}
+	}
+	if src := s.source; src.bucket != "" {
+		v := "/" + src.bucket + "/" + escapePath(src.key)
+		if src.version != "" {
+			v += "?versionId=" + url.QueryEscape(src.version)
+		}
+		req.Header.Set("X-Amz-Copy-Source", v)
 	}
 	for h, v := range s.req.Header {
 		if strings.HasPrefix(h, "X-Amz-Meta-") {
@@ -303,7 +323,7 @@ func (s *step) forwardDeletes(ctx context.Context) error {
 		answer = s.mergeDenied(answer)
 	}
 	s.status, s.out = http.StatusOK, answer
-	return nil
+	return s.settle()
 }
 
 // plainRequest sends a request of the front's own for the bucket.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/kv"
 	"spoor/internal/policy"
@@ -21,6 +22,12 @@ type Bucket struct {
 	Policy            string             `json:"policy,omitempty"`
 	Tags              []Tag              `json:"tags,omitempty"`
 	PublicAccessBlock *PublicAccessBlock `json:"public_access_block,omitempty"`
+	// Versioned says that versioning was enabled once: there may be versions.
+	Versioned bool `json:"versioned,omitempty"`
+	// BucketKey is the flag that a bucket's encryption carries.
+	BucketKey bool `json:"bucket_key,omitempty"`
+	// NoOwnership says that the ownership controls were deleted.
+	NoOwnership bool `json:"no_ownership,omitempty"`
 }
 
 // Tag is a bucket's tag.
@@ -78,6 +85,19 @@ func (g *Registry) Policy(name string) string {
 		return b.Policy
 	}
 	return ""
+}
+
+// PolicyFor is the policy of a bucket that counts for a caller: a block of
+// public access keeps strangers out whatever a public policy says.
+func (g *Registry) PolicyFor(name string, caller *aws.Caller) string {
+	b, ok := g.Bucket(name)
+	switch {
+	case !ok:
+		return ""
+	case b.PublicAccessBlock != nil && b.PublicAccessBlock.RestrictPublicBuckets && caller.AccountID != b.Account && caller.Type != aws.AWSService && public(b.Policy):
+		return ""
+	}
+	return b.Policy
 }
 
 // Account is the account that owns a bucket, "" for none.

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 
+	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/record"
@@ -27,6 +29,7 @@ type step struct {
 	target    target
 	id        *Identity
 	bucket    *Bucket // of the registry, nil when it does not exist
+	source    source  // of a copy
 	resource  string
 	requestID string
 	hostID    string
@@ -63,13 +66,7 @@ func (s *step) permission(c *call.Call, action, bucket, key string, keys map[str
 	if key != "" {
 		p.Resource = objectARN(bucket, key)
 	}
-	if b, ok := s.front.Registry.Bucket(bucket); ok {
-		p.ResourceAccount, p.ResourcePolicy = b.Account, b.Policy
-		// A block of public access keeps strangers out whatever the policy says.
-		if b.PublicAccessBlock != nil && b.PublicAccessBlock.RestrictPublicBuckets && c.Caller.AccountID != b.Account && public(b.Policy) {
-			p.ResourcePolicy = ""
-		}
-	}
+	p.ResourceAccount, p.ResourcePolicy = s.front.Registry.Account(bucket), s.front.Registry.PolicyFor(bucket, c.Caller)
 	return p
 }
 
@@ -88,38 +85,86 @@ func (s *step) Permissions(c *call.Call, dst []call.Permission) ([]call.Permissi
 		}
 		return append(dst, call.Permission{Action: op.action, Resource: bucketARN(t.bucket)}), nil
 	}
-	keys := map[string][]string{"s3:signatureversion": {"AWS4-HMAC-SHA256"}, "s3:authtype": {authType(s.id.Method)}}
-	for _, k := range []string{"prefix", "delimiter", "max-keys", "versionId"} {
-		if v, ok := t.query[k]; ok {
-			keys["s3:"+strings.ToLower(k)] = v[:1]
-		}
+	if s.bucket == nil {
+		return dst, noSuchBucket(t.bucket) // S3 tells everybody, before it asks for permissions
 	}
-	for _, h := range []string{"x-amz-acl", "x-amz-copy-source", "x-amz-metadata-directive", "x-amz-storage-class", "x-amz-server-side-encryption", "x-amz-content-sha256"} {
-		if v := s.req.Header.Get(h); v != "" {
-			keys["s3:"+h] = []string{v}
-		}
-	}
+	keys := s.conditionKeys(c)
 	if op.name == "DeleteObjects" {
 		return dst, s.readDeletes(c, keys)
 	}
 	key := ""
-	if op.object && op.action != "s3:ListBucket" && op.action != "s3:ListBucketMultipartUploads" {
+	if op.object && !strings.HasPrefix(op.action, "s3:ListBucket") {
 		key = t.key
 	}
-	dst = append(dst, s.permission(c, op.action, t.bucket, key, keys))
-	if src := s.req.Header.Get("X-Amz-Copy-Source"); src != "" && (op.name == "CopyObject" || op.name == "UploadPartCopy") {
-		bucket, key, err := copySource(src)
+	action := op.action
+	if op.version != "" && t.query.Has("versionId") {
+		action = op.version
+	}
+	dst = append(dst, s.permission(c, action, t.bucket, key, keys))
+	also := func(action string) { dst = append(dst, s.permission(c, action, t.bucket, key, keys)) }
+	switch op.name {
+	case "CopyObject", "UploadPartCopy":
+		src, err := copySource(s.req.Header.Get("X-Amz-Copy-Source"))
 		if err != nil {
 			return dst, err
 		}
-		dst = append(dst, s.permission(c, "s3:GetObject", bucket, key, keys))
+		if !s.front.Registry.Exists(src.bucket) {
+			return dst, noSuchBucket(src.bucket)
+		}
+		s.source = src
+		dst = append(dst, s.permission(c, src.action("s3:GetObject"), src.bucket, src.key, keys))
+	case "GetObjectAttributes":
+		also(strings.TrimSuffix(action, "Attributes"))
 	}
-	if op.name == "PutObject" || op.name == "CreateMultipartUpload" {
-		if s.req.Header.Get("X-Amz-Tagging") != "" {
-			dst = append(dst, s.permission(c, "s3:PutObjectTagging", t.bucket, t.key, keys))
+	h := s.req.Header
+	switch op.name {
+	case "PutObject", "CreateMultipartUpload", "CopyObject":
+		if h.Get("X-Amz-Tagging") != "" {
+			also("s3:PutObjectTagging")
+		}
+		if h.Get("X-Amz-Acl") != "" {
+			also("s3:PutObjectAcl")
 		}
 	}
+	if h.Get("If-Match") != "" && (op.name == "PutObject" || op.name == "CompleteMultipartUpload") {
+		also("s3:GetObject") // else the answer would tell what the object is
+	}
 	return dst, nil
+}
+
+// conditionKeys are S3's own (service authorization reference, "Condition keys
+// for Amazon S3").
+func (s *step) conditionKeys(c *call.Call) map[string][]string {
+	keys := map[string][]string{}
+	if s.id.Method != "" {
+		keys["s3:signatureversion"], keys["s3:authtype"] = []string{"AWS4-HMAC-SHA256"}, []string{authType(s.id.Method)}
+	}
+	if s.bucket != nil {
+		keys["s3:resourceaccount"] = []string{s.bucket.Account}
+	}
+	if !s.id.Signed.IsZero() {
+		keys["s3:signatureage"] = []string{strconv.FormatInt(max(0, c.Start.Sub(s.id.Signed).Milliseconds()), 10)}
+	}
+	if c.TLS != nil {
+		keys["s3:tlsversion"] = []string{strings.TrimPrefix(c.TLS.Version, "TLSv")}
+	}
+	for _, k := range []string{"prefix", "delimiter", "max-keys", "versionId"} {
+		if v, ok := s.target.query[k]; ok {
+			keys["s3:"+strings.ToLower(k)] = v[:1]
+		}
+	}
+	for _, h := range []string{"x-amz-acl", "x-amz-copy-source", "x-amz-metadata-directive", "x-amz-storage-class", "x-amz-server-side-encryption", "x-amz-content-sha256", "if-match", "if-none-match"} {
+		if v := s.req.Header.Get(h); v != "" {
+			keys["s3:"+h] = []string{v}
+		}
+	}
+	if tags, err := url.ParseQuery(s.req.Header.Get("X-Amz-Tagging")); err == nil {
+		for k, v := range tags {
+			keys["s3:requestobjecttag/"+strings.ToLower(k)] = v[:1]
+			keys["s3:requestobjecttagkeys"] = append(keys["s3:requestobjecttagkeys"], k)
+		}
+	}
+	return keys
 }
 
 func authType(method string) string {
@@ -129,21 +174,132 @@ func authType(method string) string {
 	return "REST-HEADER"
 }
 
-func copySource(src string) (bucket, key string, err error) {
-	path, _, _ := strings.Cut(src, "?versionId=")
-	decoded, uerr := url.PathUnescape(path)
-	bucket, key, ok := strings.Cut(strings.TrimPrefix(decoded, "/"), "/")
-	if uerr != nil || !ok || key == "" || !validBucket(bucket) {
-		return "", "", failure(http.StatusBadRequest, "InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+// source is what a copy reads.
+type source struct{ bucket, key, version string }
+
+func (s source) action(name string) string {
+	if s.version == "" {
+		return name
 	}
-	return bucket, key, nil
+	if name == "s3:GetObjectTagging" {
+		return "s3:GetObjectVersionTagging"
+	}
+	return name + "Version"
+}
+
+// copySource reads x-amz-copy-source: [/]bucket/key[?versionId=id], where the
+// path is URL-encoded.
+func copySource(header string) (source, error) {
+	path, query, versioned := strings.Cut(header, "?")
+	decoded, err := url.PathUnescape(path)
+	bucket, key, ok := strings.Cut(strings.TrimPrefix(decoded, "/"), "/")
+	if err != nil || !ok || key == "" || !validBucket(bucket) {
+		return source{}, failure(http.StatusBadRequest, "InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+	}
+	if err := checkKey(key); err != nil {
+		return source{}, err
+	}
+	out := source{bucket: bucket, key: key}
+	if versioned {
+		q, err := url.ParseQuery(query)
+		if err != nil || len(q) != 1 || !identifier(q.Get("versionId")) {
+			return source{}, failure(http.StatusBadRequest, "InvalidArgument", "Invalid version id specified")
+		}
+		out.version = q.Get("versionId")
+	}
+	return out, nil
+}
+
+// refusedHeaders ask for what this server does not do; ignoring one would be a
+// promise not kept.
+var refusedHeaders = []string{"X-Amz-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm",
+	"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", "X-Amz-Object-Lock-Mode", "X-Amz-Object-Lock-Retain-Until-Date", "X-Amz-Object-Lock-Legal-Hold",
+	"X-Amz-Mfa", "X-Amz-Bypass-Governance-Retention", "X-Amz-Website-Redirect-Location", "X-Amz-Write-Offset-Bytes"}
+
+func (s *step) checkHeaders() error {
+	h := s.req.Header
+	for _, name := range refusedHeaders {
+		if h.Get(name) != "" {
+			return notOffered()
+		}
+	}
+	if v := h.Get("X-Amz-Server-Side-Encryption"); v != "" && v != sseS3 {
+		return notOffered()
+	}
+	for name := range h {
+		if strings.HasPrefix(name, "X-Amz-Grant-") {
+			return failure(http.StatusBadRequest, "AccessControlListNotSupported", "The bucket does not allow ACLs")
+		}
+	}
+	if s.id.Caller.Type == aws.Anonymous {
+		for name := range s.target.query {
+			if strings.HasPrefix(name, "response-") {
+				return failure(http.StatusBadRequest, "InvalidRequest", "Request specific response headers cannot be used for anonymous GET requests.")
+			}
+		}
+	}
+	return nil
+}
+
+func notOffered() error {
+	return failure(http.StatusNotImplemented, "NotImplemented", "A header you provided implies functionality that is not implemented.")
+}
+
+// may asks for permissions that only the work itself shows to be needed.
+func (s *step) may(ctx context.Context, perms ...call.Permission) error {
+	return s.front.Path.Auth.Authorize(ctx, s.c, perms)
+}
+
+// maybeHidden is the answer to a missing object: who may not list the bucket
+// does not learn that the object is missing (S3 API reference, GetObject,
+// "Permissions").
+func (s *step) maybeHidden(ctx context.Context, err error) error {
+	e := aws.AsError(err)
+	bucket := s.target.bucket
+	switch s.target.op.name {
+	case "CopyObject", "UploadPartCopy":
+		bucket = s.source.bucket
+	case "GetObject", "HeadObject", "GetObjectAttributes", "GetObjectTagging":
+	default:
+		return err
+	}
+	if e.Code != "NoSuchKey" && !(s.head() && e.Status == http.StatusNotFound) {
+		return err
+	}
+	if denied := s.may(ctx, s.permission(s.c, "s3:ListBucket", bucket, "", s.conditionKeys(s.c))); denied != nil {
+		return denied
+	}
+	return err
+}
+
+// tagsOfCopy asks for the rights on tags that a copy takes along: without them
+// only objects without tags can be copied (S3 user guide, "Copying objects").
+func (s *step) tagsOfCopy(ctx context.Context) error {
+	if s.target.op.name != "CopyObject" || strings.EqualFold(s.req.Header.Get("X-Amz-Tagging-Directive"), "REPLACE") {
+		return nil
+	}
+	keys := s.conditionKeys(s.c)
+	denied := s.may(ctx, s.permission(s.c, s.source.action("s3:GetObjectTagging"), s.source.bucket, s.source.key, keys),
+		s.permission(s.c, "s3:PutObjectTagging", s.target.bucket, s.target.key, keys))
+	if denied == nil {
+		return nil
+	}
+	in := &sdk.GetObjectTaggingInput{Bucket: &s.source.bucket, Key: &s.source.key}
+	if s.source.version != "" {
+		in.VersionId = &s.source.version
+	}
+	out, err := s.front.Store.Client().GetObjectTagging(ctx, in)
+	if err != nil || len(out.TagSet) == 0 {
+		return nil // an object without tags, or none: the copy itself will say so
+	}
+	return denied
 }
 
 // Handle does the work: here, or by forwarding.
 func (s *step) Handle(ctx context.Context, c *call.Call) error {
 	op := s.target.op
-	if s.bucket == nil && s.target.bucket != "" && op.name != "CreateBucket" {
-		return noSuchBucket(s.target.bucket)
+	if err := s.checkHeaders(); err != nil {
+		return err
 	}
 	if op.refused {
 		return failure(http.StatusNotImplemented, "NotImplemented", "A header or query you provided implies functionality that is not implemented.")
@@ -167,7 +323,7 @@ func (s *step) Category(int) record.Category {
 // happens in the storage.
 func (s *step) External() bool {
 	op := s.target.op
-	return !op.read && !op.refused && (op.object && op.local == nil || op.name == "CreateBucket" || op.name == "DeleteBucket")
+	return !op.read && !op.refused && (op.object && op.local == nil || op.name == "CreateBucket" || op.name == "DeleteBucket" || op.name == "PutBucketVersioning")
 }
 
 // Describe fills in an S3 event (S3 user guide, "Amazon S3 CloudTrail events").
@@ -363,7 +519,7 @@ type deleteRequest struct {
 }
 
 type deleteError struct {
-	Key, Code, Message string
+	Key, VersionID, Code, Message string
 }
 
 // maxDeletes is the number of keys that one DeleteObjects may name.
@@ -382,7 +538,15 @@ func (s *step) readDeletes(c *call.Call, keys map[string][]string) error {
 	allowed := d
 	allowed.Objects = nil
 	for _, o := range d.Objects {
-		err := s.front.Path.Auth.Authorize(s.req.Context(), c, []call.Permission{s.permission(c, "s3:DeleteObject", s.target.bucket, o.Key, keys)})
+		if o.Key == "" || checkKey(o.Key) != nil || o.VersionID != "" && !identifier(o.VersionID) {
+			s.denied = append(s.denied, deleteError{o.Key, o.VersionID, "InvalidArgument", "The key or version id is not valid."})
+			continue
+		}
+		action := "s3:DeleteObject"
+		if o.VersionID != "" {
+			action = "s3:DeleteObjectVersion"
+		}
+		err := s.may(s.req.Context(), s.permission(c, action, s.target.bucket, o.Key, keys))
 		if err == nil {
 			allowed.Objects = append(allowed.Objects, o)
 			continue
@@ -391,7 +555,7 @@ func (s *step) readDeletes(c *call.Call, keys map[string][]string) error {
 		if e.Kind != aws.Denied {
 			return err
 		}
-		s.denied = append(s.denied, deleteError{o.Key, "AccessDenied", e.Message})
+		s.denied = append(s.denied, deleteError{o.Key, o.VersionID, "AccessDenied", e.Message})
 	}
 	s.deletes = &allowed
 	return nil
@@ -403,6 +567,9 @@ func (s *step) mergeDenied(answer []byte) []byte {
 	for _, d := range s.denied {
 		b.WriteString("<Error>")
 		element(&b, "Key", d.Key)
+		if d.VersionID != "" {
+			element(&b, "VersionId", d.VersionID)
+		}
 		element(&b, "Code", d.Code)
 		element(&b, "Message", d.Message)
 		b.WriteString("</Error>")

@@ -198,7 +198,7 @@ func (a *authenticator) AuthenticateS3(r *http.Request) (*s3.Identity, error) {
 	if err != nil {
 		return nil, &awshttp.AuthError{Claimed: caller, Region: v.Region, Err: s3Words(err)}
 	}
-	id := &s3.Identity{Caller: caller, Region: v.Region, Body: s3Body{body}, Length: r.ContentLength, Method: "AuthHeader"}
+	id := &s3.Identity{Caller: caller, Region: v.Region, Body: s3Body{body}, Length: r.ContentLength, Method: "AuthHeader", Signed: v.Date}
 	if v.Presigned {
 		id.Method = "QueryString"
 	}

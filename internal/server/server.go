@@ -280,7 +280,7 @@ func (s *Server) openServices(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.athena, err = athena.Open(athena.Config{Store: s.store, Journal: s.journal, Auth: s.directory, Catalog: catalog, Engine: s.engine,
+	s.athena, err = athena.Open(athena.Config{Store: s.store, Journal: s.journal, Auth: s.directory, Path: s.path, Catalog: catalog, Engine: s.engine,
 		Objects: s.objects, Buckets: s.registry, Workers: s.cfg.QueryWorkers, Now: time.Now, Log: s.log})
 	if err != nil {
 		return err
