@@ -60,5 +60,10 @@ bench: build
 tour: build
 	./test/tour.sh
 
+# Unmodified drivers and SDKs of other languages; installs them outside the
+# repository. CLIENTS names some, SKIP leaves some out.
+clients: build
+	./test/clients/run.sh $(CLIENTS)
+
 clean:
 	rm -rf bin .venv

@@ -1,12 +1,38 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module for a while: test/fuzz.sh [TIME]
+# Runs every fuzz target of the module for a while: test/fuzz.sh [TIME [JOBS]]
+#
+# Each package's tests are built once, and JOBS targets (default: one for each
+# processor) run at a time with one worker each. A target that fails leaves its
+# input in the package's testdata/fuzz, where `go test` runs it ever after.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-time=${1:-10s}
+export FUZZ_TIME=${1:-10s} FUZZ_WORK
+jobs=${2:-$(getconf _NPROCESSORS_ONLN)}
+FUZZ_WORK=$(mktemp -d)
+trap 'rm -rf "$FUZZ_WORK"' EXIT
+FUZZ_CACHE=$(go env GOCACHE)/fuzz
+export FUZZ_CACHE
+
+# run DIR TARGET: one target in its package's directory, silent unless it fails.
+run() {
+  local out=$FUZZ_WORK/$(tr / _ <<<"$1")-$2.log begin=$SECONDS
+  # -test.fuzzminimizetime bounds what would otherwise run past the given time.
+  if (cd "$1" && "$FUZZ_WORK/$(tr / _ <<<"$1").test" -test.run '^$' -test.fuzz "^$2\$" -test.fuzztime "$FUZZ_TIME" \
+    -test.fuzzminimizetime 5s -test.parallel 1 -test.fuzzcachedir "$FUZZ_CACHE/spoor/$1") >"$out" 2>&1 </dev/null; then
+    echo "ok   $1 $2 ($((SECONDS - begin))s, $(grep -oE 'execs: [0-9]+' "$out" | tail -1))"
+  else
+    echo "FAIL $1 $2"
+    cat "$out"
+    return 1
+  fi
+}
+export -f run
+
+targets=$FUZZ_WORK/targets
 grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' internal | xargs -n1 dirname | sort -u | while read -r dir; do
-  grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$dir"/*_test.go | sed 's/^func //' | while read -r target; do
-    echo "== $dir $target"
-    # -fuzzminimizetime bounds what would otherwise run past the given time.
-    go test "./$dir" -run '^$' -fuzz "^${target}\$" -fuzztime "$time" -fuzzminimizetime 5s </dev/null
-  done
-done
+  go test -c -fuzz=. -o "$FUZZ_WORK/$(tr / _ <<<"$dir").test" "./$dir"
+  grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$dir"/*_test.go | sed "s|^func |$dir |"
+done >"$targets"
+echo "fuzz: $(wc -l <"$targets") targets, built in ${SECONDS}s"
+xargs -P "$jobs" -L1 bash -c 'run "$0" "$1"' <"$targets"
+echo "fuzz: $(wc -l <"$targets") passed, 0 failed"
