@@ -74,6 +74,9 @@ func (q *Query) token(p position) string {
 
 func (q *Query) parseToken() (p position, err error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(q.Token)
+	if err == nil && len(q.Token) != base64.RawURLEncoding.EncodedLen(len(b)) {
+		return p, ErrToken // the decoder reads over line ends
+	}
 	if err != nil || len(b) != tokenSize || b[0] != tokenVersion || [hashSize]byte(b[1:1+hashSize]) != q.hash() {
 		return p, ErrToken
 	}
