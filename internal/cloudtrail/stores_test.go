@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -183,7 +184,9 @@ func TestStoreErrors(t *testing.T) {
 			break
 		}
 	}
-	if len(names) != 10 || names[0] != "main" || names[9] != "store-7" {
+	// Stores of one millisecond have no order among themselves.
+	slices.Sort(names)
+	if len(slices.Compact(names)) != 10 || names[0] != "another" || names[9] != "store-7" {
 		t.Errorf("listed %v", names)
 	}
 	if _, err := c.ListEventDataStores(ctx, &sdk.ListEventDataStoresInput{NextToken: new("nonsense")}); code(err) != "InvalidNextTokenException" {
