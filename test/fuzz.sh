@@ -20,6 +20,10 @@ run() {
   if (cd "$1" && "$FUZZ_WORK/$(tr / _ <<<"$1").test" -test.run '^$' -test.fuzz "^$2\$" -test.fuzztime "$FUZZ_TIME" \
     -test.fuzzminimizetime 5s -test.parallel 1 -test.fuzzcachedir "$FUZZ_CACHE/spoor/$1") >"$out" 2>&1 </dev/null; then
     echo "ok   $1 $2 ($((SECONDS - begin))s, $(grep -oE 'execs: [0-9]+' "$out" | tail -1))"
+  elif grep -q 'context deadline exceeded' "$out" && ! grep -qE 'Failing input|seed corpus entry|panic|fatal error' "$out"; then
+    # The fuzzer takes the end of its time, when it falls into a call, for a
+    # failure of the target (golang/go issue 48591); there is no failing input.
+    echo "ok   $1 $2 ($((SECONDS - begin))s, ended within a call)"
   else
     echo "FAIL $1 $2"
     cat "$out"
