@@ -22,7 +22,7 @@ run() {
     echo "ok   $1 $2 ($((SECONDS - begin))s, $(grep -oE 'execs: [0-9]+' "$out" | tail -1))"
   elif grep -q 'context deadline exceeded' "$out" && ! grep -qE 'Failing input|seed corpus entry|panic|fatal error' "$out"; then
     # The fuzzer takes the end of its time, when it falls into a call, for a
-    # failure of the target (golang/go issue 48591); there is no failing input.
+    # failure of the target (a known fault of Go); there is no failing input.
     echo "ok   $1 $2 ($((SECONDS - begin))s, ended within a call)"
   else
     echo "FAIL $1 $2"

@@ -369,6 +369,14 @@ func (s *suite) testStatements(t *testing.T) {
 	if op, _, msg := c.query(t, "SELECT cluster_name FROM system.local"); op != opResult {
 		t.Fatalf("the connection does not go on: opcode %d %s", op, msg)
 	}
+	// A statement that parses is a call, and recorded although it fails.
+	e := s.records.find(t, "the failed SELECT", func(e map[string]any) bool {
+		p, _ := e["requestParameters"].(map[string]any)
+		return e["eventSource"] == "cassandra.amazonaws.com" && p["keyspaceName"] == "nowhere"
+	})
+	if code, _ := e["errorCode"].(string); e["eventName"] != "Select" || code == "" {
+		t.Errorf("recorded as %v %v", e["eventName"], e["errorCode"])
+	}
 	bodies := []struct {
 		name string
 		op   frame.Opcode

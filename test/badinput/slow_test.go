@@ -16,10 +16,10 @@ import (
 )
 
 // TestSlowClients holds connections by sending slowly, or not at all, on a
-// server that waits for two seconds.
+// server that waits for three seconds.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
-	s := start(t, "--client-timeout", "2s")
+	s := start(t, "--client-timeout", "3s")
 	if _, err := s.AWS(s.admin).S3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("slow-objects")}); err != nil {
 		t.Fatal(err)
 	}
