@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -23,124 +25,269 @@ import (
 	"spoor/internal/engine/pebble"
 	"spoor/internal/kv"
 	"spoor/internal/objects"
+	"spoor/internal/tree"
 	"spoor/internal/verify"
 )
 
 type verifyCmd struct {
-	TrailARN   string    `name:"trail-arn" required:"" help:"The trail."`
-	Bucket     string    `help:"Verify over S3; keys and the trail's state come from CloudTrail. Uses the AWS_* environment." xor:"source"`
-	Data       string    `help:"Verify a stopped server's data directory, without a server." type:"path" xor:"source"`
-	Dir        string    `help:"Verify a copy of the bucket on disk." type:"path" xor:"source"`
-	Prefix     string    `help:"The trail's key prefix, for --dir and --bucket."`
-	PublicKeys string    `help:"JSON file of aws cloudtrail list-public-keys; for --dir." type:"existingfile" placeholder:"FILE"`
-	OtherTrail []string  `help:"ARN of another trail that delivers to the bucket with log file validation off; for --dir and deleted trails." placeholder:"ARN"`
-	StartTime  time.Time `help:"Leave out digests that end before (RFC 3339)." optional:""`
-	EndTime    time.Time `help:"Leave out digests that end after (RFC 3339)." optional:""`
-	Output     string    `help:"text or json." enum:"text,json" default:"text"`
+	TrailARN      string    `name:"trail-arn" help:"The trail."`
+	Bucket        string    `help:"Verify over S3; keys and the trail's state come from CloudTrail. Uses the AWS_* environment." xor:"source"`
+	Data          string    `help:"Verify a stopped server's data directory, without a server." type:"path" xor:"source"`
+	Dir           string    `help:"Verify a copy of the bucket on disk." type:"path" xor:"source"`
+	Prefix        string    `help:"The trail's key prefix, for --dir and --bucket."`
+	PublicKeys    []string  `help:"JSON file of aws cloudtrail list-public-keys; one for each region. For --dir." type:"existingfile" placeholder:"FILE"`
+	CheckpointKey []string  `help:"Key that signs checkpoints, or a file with it: the server shows it at /_spoor/checkpoint-key. With --dir it serves in place of --public-keys." placeholder:"KEY"`
+	Checkpoint    []string  `help:"File with a checkpoint of the trail that was kept outside the bucket; one for each region. With --dir it serves in place of --public-keys." type:"existingfile" placeholder:"FILE"`
+	OtherTrail    []string  `help:"ARN of another trail that delivers to the bucket with log file validation off; for --dir and deleted trails." placeholder:"ARN"`
+	StartTime     time.Time `help:"Leave out digests that end before (RFC 3339)." optional:""`
+	EndTime       time.Time `help:"Leave out digests that end after (RFC 3339)." optional:""`
+	Record        string    `help:"Print the proof that a record is in the trail, by its eventID." placeholder:"EVENTID" xor:"what"`
+	Proof         string    `help:"Check a proof that --record printed. Needs --record-file and --checkpoint-key, and nothing else." type:"existingfile" placeholder:"FILE" xor:"what"`
+	RecordFile    string    `help:"File with the record's bytes: written with --record, read with --proof." type:"path" placeholder:"FILE"`
+	Parallel      int       `help:"Files that are read at a time; 0 picks." default:"0"`
+	Output        string    `help:"text or json." enum:"text,json" default:"text"`
 }
 
 func (verifyCmd) Help() string {
-	return "Exit code: 0 nothing found, 1 findings, 2 could not check.\n\nExamples:\n" +
+	return "Exit code: 0 nothing found, 1 findings, 2 could not check, or not all of it.\n\nExamples:\n" +
 		"  spoor verify --trail-arn ARN --bucket my-trail          against a running server, or AWS itself\n" +
 		"  spoor verify --trail-arn ARN --data ./data              a stopped server, offline\n" +
-		"  spoor verify --trail-arn ARN --dir ./copy --public-keys keys.json --output json"
+		"  spoor verify --trail-arn ARN --dir ./copy --public-keys keys.json --output json\n" +
+		"  spoor verify --trail-arn ARN --dir ./copy --checkpoint-key spoor.pub --checkpoint kept/checkpoint\n" +
+		"  spoor verify --trail-arn ARN --data ./data --record EVENTID --record-file r.json > r.tlog-proof\n" +
+		"  spoor verify --proof r.tlog-proof --record-file r.json --checkpoint-key spoor.pub\n" +
+		"  0 * * * *  spoor verify --trail-arn ARN --bucket my-trail --output json > /var/log/trail.json || mail -s 'trail' admin < /var/log/trail.json"
 }
 
 // Run verifies and prints the report.
 func (v verifyCmd) Run(ctx context.Context, std streams) error {
-	report, err := v.verify(ctx)
+	code, err := v.run(ctx, std)
 	if err != nil {
 		return &exitError{exitUnknown, fmt.Errorf("could not check: %w", err)}
 	}
-	if v.Output == "json" {
-		e := json.NewEncoder(std.out)
-		e.SetIndent("", "  ")
-		err = e.Encode(report)
-	} else {
-		err = report.WriteText(std.out)
-	}
-	if err != nil {
-		return &exitError{exitUnknown, err}
-	}
-	if code := report.ExitCode(); code != 0 {
+	if code != 0 {
 		return &exitError{code: code}
 	}
 	return nil
 }
 
-func (v verifyCmd) verify(ctx context.Context) (*verify.Report, error) {
+func (v verifyCmd) run(ctx context.Context, std streams) (code int, err error) {
+	if v.Proof != "" {
+		return v.checkProof(std)
+	}
+	if v.TrailARN == "" {
+		return 0, errors.New("name the trail: --trail-arn")
+	}
+	cfg, found, done, err := v.config(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	cfg.Start, cfg.End, cfg.Parallel = v.StartTime, v.EndTime, v.Parallel
+	if v.Record != "" {
+		return v.prove(ctx, std, cfg)
+	}
+	report, err := verify.Run(ctx, cfg)
+	if err != nil {
+		return 0, err
+	}
+	report.Add(found...)
+	if v.Output == "json" {
+		err = printJSON(std, report)
+	} else {
+		err = report.WriteText(std.out)
+	}
+	return report.ExitCode(), err
+}
+
+func printJSON(std streams, what any) error {
+	e := json.NewEncoder(std.out)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(what)
+}
+
+// config reads what there is to verify. done is to be called at the end.
+func (v verifyCmd) config(ctx context.Context) (cfg verify.Config, found []verify.Finding, done func() error, err error) {
+	done = func() error { return nil }
 	switch {
 	case v.Data != "":
-		return v.data(ctx)
+		cfg, found, done, err = v.data(ctx)
 	case v.Dir != "":
-		return v.dir(ctx)
+		cfg, err = v.dir()
 	case v.Bucket != "":
-		return v.overS3(ctx)
+		cfg, err = v.overS3(ctx)
+	default:
+		err = errors.New("name what to verify: --bucket, --data or --dir")
 	}
-	return nil, errors.New("name what to verify: --bucket, --data or --dir")
+	if err != nil {
+		return cfg, nil, nil, err
+	}
+	keys, err := v.checkpointKeys()
+	if err == nil && len(keys) > 0 {
+		cfg.CheckpointKeys = keys
+	}
+	for _, file := range v.Checkpoint {
+		raw, rerr := os.ReadFile(file)
+		cfg.Checkpoints, err = append(cfg.Checkpoints, string(raw)), errors.Join(err, rerr)
+	}
+	if err != nil {
+		return cfg, nil, nil, errors.Join(err, done())
+	}
+	return cfg, found, done, nil
+}
+
+// checkpointKeys reads the keys, each of which may be given or be in a file.
+func (v verifyCmd) checkpointKeys() ([]ed25519.PublicKey, error) {
+	var out []ed25519.PublicKey
+	for _, text := range v.CheckpointKey {
+		key, err := tree.ParseVerifierKey(text)
+		if err != nil {
+			raw, rerr := os.ReadFile(text)
+			if rerr != nil {
+				return nil, fmt.Errorf("--checkpoint-key %s is neither a key nor a file: %w", text, err)
+			}
+			if key, err = tree.ParseVerifierKey(string(raw)); err != nil {
+				return nil, fmt.Errorf("%s: %w", text, err)
+			}
+		}
+		out = append(out, key)
+	}
+	return out, nil
+}
+
+// provenRecord is what --record prints as JSON.
+type provenRecord struct {
+	Region   string `json:"region"`
+	LogFile  string `json:"logFile"`
+	Sequence uint64 `json:"sequence,omitempty"`
+	Leaf     uint64 `json:"leaf"`
+	Record   string `json:"record"` // its bytes, as the log file has them
+	Proof    string `json:"proof"`
+}
+
+// prove prints a record's proof.
+func (v verifyCmd) prove(ctx context.Context, std streams, cfg verify.Config) (int, error) {
+	p, err := verify.Prove(ctx, cfg, v.Record)
+	if err != nil {
+		return 0, err
+	}
+	if v.RecordFile != "" {
+		if err := os.WriteFile(v.RecordFile, p.Record, 0o600); err != nil {
+			return 0, err
+		}
+	}
+	if v.Output == "json" {
+		return 0, printJSON(std, provenRecord{p.Region, p.Key, p.Sequence, p.Index, string(p.Record), p.String()})
+	}
+	_, err = io.WriteString(std.out, p.String())
+	return 0, err
+}
+
+// checkProof checks a proof as a stranger does, who has it, the record and the
+// public key.
+func (v verifyCmd) checkProof(std streams) (int, error) {
+	keys, err := v.checkpointKeys()
+	if err != nil {
+		return 0, err
+	}
+	if len(keys) == 0 || v.RecordFile == "" {
+		return 0, errors.New("--proof needs --record-file and --checkpoint-key")
+	}
+	text, err := os.ReadFile(v.Proof)
+	if err != nil {
+		return 0, err
+	}
+	proof, err := tree.ParseProof(string(text))
+	if err != nil {
+		return 0, err
+	}
+	record, err := os.ReadFile(v.RecordFile)
+	if err != nil {
+		return 0, err
+	}
+	c, err := proof.Check(record, keys)
+	result := struct {
+		Valid  bool   `json:"valid"`
+		Origin string `json:"origin"`
+		Leaf   uint64 `json:"leaf"`
+		Size   uint64 `json:"treeSize"`
+		Reason string `json:"reason,omitempty"`
+	}{err == nil, c.Origin, proof.Index, c.Size, ""}
+	code := verify.ExitClean
+	if err != nil {
+		result.Reason, code = err.Error(), verify.ExitFindings
+	}
+	if v.Output == "json" {
+		return code, printJSON(std, result)
+	}
+	if result.Valid {
+		_, err = fmt.Fprintf(std.out, "Valid: the record is number %d of the %d in %s.\n", result.Leaf+1, result.Size, result.Origin)
+	} else {
+		_, err = fmt.Fprintf(std.out, "INVALID: %s\n", result.Reason)
+	}
+	return code, err
 }
 
 // data verifies a data directory with the server's own state as the anchor.
-func (v verifyCmd) data(ctx context.Context) (report *verify.Report, err error) {
+func (v verifyCmd) data(ctx context.Context) (cfg verify.Config, found []verify.Finding, done func() error, err error) {
 	store, err := kv.Open(filepath.Join(v.Data, "store"), kv.Options{Merger: pebble.Merger()})
 	if err != nil {
-		return nil, fmt.Errorf("%w; stop the server first, or use --bucket", err)
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	cfg, found, err := verify.FromStore(store, v.TrailARN)
-	if err != nil {
-		return nil, err
+		return cfg, nil, nil, fmt.Errorf("%w; stop the server first, or use --bucket", err)
 	}
 	self, err := os.Executable()
+	if err == nil {
+		cfg, found, err = verify.FromStore(store, v.TrailARN)
+	}
 	if err != nil {
-		return nil, err
+		return cfg, nil, nil, errors.Join(err, store.Close())
 	}
 	// The gateway knows where it keeps metadata; so it reads for us too.
 	files, err := objects.Open(ctx, objects.Config{Dir: filepath.Join(v.Data, "objects"), Command: []string{self, "gateway"}})
 	if err != nil {
-		return nil, err
+		return cfg, nil, nil, errors.Join(err, store.Close())
 	}
-	defer func() { err = errors.Join(err, files.Close()) }()
-	cfg.Source, cfg.Start, cfg.End = verify.NewS3(files.Client()), v.StartTime, v.EndTime
-	if report, err = verify.Run(ctx, cfg); err != nil {
-		return nil, err
-	}
-	report.Add(found...)
-	return report, nil
+	cfg.Source = verify.NewS3(files.Client())
+	return cfg, found, func() error { return errors.Join(files.Close(), store.Close()) }, nil
 }
 
-func (v verifyCmd) dir(ctx context.Context) (*verify.Report, error) {
-	if v.PublicKeys == "" {
-		return nil, errors.New("--dir needs --public-keys; make the file with: aws cloudtrail list-public-keys --start-time 2020-01-01 > keys.json")
+func (v verifyCmd) dir() (cfg verify.Config, err error) {
+	if len(v.PublicKeys)+len(v.CheckpointKey)+len(v.Checkpoint) == 0 {
+		return cfg, errors.New("--dir needs --public-keys, --checkpoint-key or --checkpoint; make the first with: aws cloudtrail list-public-keys --start-time 2020-01-01 > keys.json")
 	}
-	raw, err := os.ReadFile(v.PublicKeys)
+	cfg = verify.Config{TrailARN: v.TrailARN, Prefix: v.Prefix, OtherTrails: v.OtherTrail, Keys: map[string][]verify.PublicKey{}}
+	for _, file := range v.PublicKeys {
+		keys, err := readPublicKeys(file)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Keys[verify.EveryRegion] = append(cfg.Keys[verify.EveryRegion], keys...)
+	}
+	cfg.Source, err = verify.NewDir(v.Dir)
+	return cfg, err
+}
+
+// readPublicKeys reads the answer of ListPublicKeys.
+func readPublicKeys(file string) ([]verify.PublicKey, error) {
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	var list struct {
-		PublicKeyList []struct {
-			Value, Fingerprint                 string
-			ValidityStartTime, ValidityEndTime any
-		}
+		PublicKeyList []struct{ Value, Fingerprint string }
 	}
 	if err := json.Unmarshal(raw, &list); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", v.PublicKeys, err)
+		return nil, fmt.Errorf("reading %s: %w", file, err)
 	}
 	var keys []verify.PublicKey
 	for _, k := range list.PublicKeyList {
 		value, err := base64.StdEncoding.DecodeString(k.Value)
 		if err != nil {
-			return nil, fmt.Errorf("reading %s: key %s: %w", v.PublicKeys, k.Fingerprint, err)
+			return nil, fmt.Errorf("reading %s: key %s: %w", file, k.Fingerprint, err)
 		}
 		keys = append(keys, verify.PublicKey{Fingerprint: k.Fingerprint, Value: value})
 	}
-	src, err := verify.NewDir(v.Dir)
-	if err != nil {
-		return nil, err
-	}
-	region := regionOf(v.TrailARN)
-	return verify.Run(ctx, verify.Config{Source: src, TrailARN: v.TrailARN, Prefix: v.Prefix, OtherTrails: v.OtherTrail,
-		Keys: map[string][]verify.PublicKey{region: keys}, Start: v.StartTime, End: v.EndTime})
+	return keys, nil
 }
 
 func regionOf(arn string) string {
@@ -152,10 +299,10 @@ func regionOf(arn string) string {
 }
 
 // overS3 verifies over the APIs, with GetTrailStatus as the anchor.
-func (v verifyCmd) overS3(ctx context.Context) (*verify.Report, error) {
+func (v verifyCmd) overS3(ctx context.Context) (cfg verify.Config, err error) {
 	conf, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithHTTPClient(httpClient()))
 	if err != nil {
-		return nil, fmt.Errorf("reading the AWS_* environment: %w", err)
+		return cfg, fmt.Errorf("reading the AWS_* environment: %w", err)
 	}
 	if conf.Region == "" {
 		conf.Region = regionOf(v.TrailARN)
@@ -173,23 +320,23 @@ func (v verifyCmd) overS3(ctx context.Context) (*verify.Report, error) {
 		}
 	}
 	client := s3.NewFromConfig(conf, func(o *s3.Options) { o.UsePathStyle = os.Getenv("AWS_ENDPOINT_URL") != "" })
-	cfg := verify.Config{Source: verify.NewS3(client), TrailARN: v.TrailARN, Bucket: v.Bucket, Prefix: prefix, Start: v.StartTime, End: v.EndTime,
+	cfg = verify.Config{Source: verify.NewS3(client), TrailARN: v.TrailARN, Bucket: v.Bucket, Prefix: prefix,
 		Keys: map[string][]verify.PublicKey{}, Anchors: map[string]verify.Anchor{}}
 	regions := []string{home.Region}
 	if multi {
 		if regions, err = digestRegions(ctx, cfg); err != nil {
-			return nil, err
+			return cfg, err
 		}
 	}
 	for _, r := range regions {
 		if err := state(ctx, conf, r, &cfg); err != nil {
-			return nil, err
+			return cfg, err
 		}
 	}
 	if cfg.OtherTrails, err = otherTrails(ctx, ct, v); err != nil {
-		return nil, err
+		return cfg, err
 	}
-	return verify.Run(ctx, cfg)
+	return cfg, nil
 }
 
 // otherTrails are those that deliver to the bucket without digests.

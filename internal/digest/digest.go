@@ -23,6 +23,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"spoor/internal/tree"
 )
 
 // Names that the format fixes.
@@ -51,6 +53,9 @@ const (
 const (
 	MaxBytes    = 128 << 20 // uncompressed
 	MaxLogFiles = 200_000
+	// MaxSummed is the largest number of log files in a digest that gives their
+	// subtrees, of up to 2 KB a file.
+	MaxSummed = 20_000
 )
 
 // ErrFormat is wrapped by Parse's errors: the bytes are not a digest file.
@@ -99,6 +104,29 @@ type Range struct {
 	// Stored is the SHA-256 of the object as it is stored, compressed. AWS's
 	// hash is of the content, which a changed gzip header leaves as it was.
 	Stored string `json:"storedHashValue,omitempty"`
+	// Tree is where the file's records are in the trail's Merkle tree.
+	Tree *Leaves `json:"tree,omitempty"`
+}
+
+// Leaves are a log file's records as leaves of the trail's Merkle tree.
+type Leaves struct {
+	First uint64 `json:"firstLeaf"` // index of its first record
+	// Sums are the hashes of the complete subtrees that the records make, as
+	// tree.Blocks splits them; empty in a digest of very many files, where the
+	// file itself has to be read for them.
+	Sums []tree.Hash `json:"subtrees,omitempty"`
+	// Before is the tree's frontier before the file, when it does not continue
+	// where the file before it ends: what lies between was given up.
+	Before []tree.Hash `json:"before,omitempty"`
+}
+
+// Tree is the trail's Merkle tree of the region over a digest's log files.
+type Tree struct {
+	// Before is the tree as it was before them.
+	Before tree.Frontier `json:"before"`
+	// Checkpoint is the signed tree after them, Key who signed it.
+	Checkpoint string `json:"checkpoint"`
+	Key        string `json:"checkpointKey"`
 }
 
 // Begin is the first sequence number that the file accounts for.
@@ -133,6 +161,7 @@ type Extension struct {
 	// Regions are those that the trail has digests for, so that a region's
 	// digests cannot vanish as a whole unnoticed.
 	Regions []string `json:"regions"`
+	Tree    *Tree    `json:"tree,omitempty"`
 }
 
 // Link names a digest and fixes its content.

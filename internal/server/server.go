@@ -41,7 +41,6 @@ import (
 	"spoor/internal/s3"
 	"spoor/internal/seal"
 	"spoor/internal/sts"
-	"spoor/internal/tail"
 	"spoor/internal/trail"
 )
 
@@ -180,7 +179,7 @@ func (s *Server) openIdentities(context.Context) error {
 		region: s.cfg.Region, class: s.cfg.Authenticator, log: s.log}
 	s.trails, err = trail.Open(trail.Config{Store: s.store, Journal: s.journal, Sealer: sealer, Log: s.log, Now: time.Now,
 		Bucket:           &lateBucket{s},
-		DeliveryInterval: s.cfg.DeliveryInterval, DigestInterval: s.cfg.DigestInterval})
+		DeliveryInterval: s.cfg.DeliveryInterval, DigestInterval: s.cfg.DigestInterval, CheckpointTo: s.cfg.CheckpointTo})
 	return err
 }
 
@@ -330,11 +329,12 @@ func (s *Server) openHTTP(context.Context) error {
 	s.ends.HTTP = l.Addr().String()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_spoor/health", s.health)
+	mux.HandleFunc("GET /_spoor/checkpoint-key", s.checkpointKey)
+	mux.HandleFunc("GET /_spoor/tail", s.tail)
 	mux.Handle("/", s.handler)
 	s.http = &http.Server{Handler: patient(bare(mux, s.handler), s.cfg.ClientTimeout), ReadHeaderTimeout: s.cfg.ClientTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	s.tails, s.stopTails = context.WithCancel(context.Background())
-	mux.Handle("GET /_spoor/tail", tail.New(tail.Config{Path: s.path, Auth: s.auth, Journal: s.journal, Region: s.cfg.Region, Done: s.tails, Log: s.log}))
 	s.http.RegisterOnShutdown(s.stopTails)
 	split := newSplitListener(l, conf, s.cfg.ClientTimeout)
 	s.goes("HTTP", func() error {
@@ -361,6 +361,26 @@ func bare(mux, api http.Handler) http.Handler {
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write([]byte(`{"status":"ok"}`)) // a client that is gone needs no answer
+}
+
+// checkpointKey shows the public key of an account's checkpoints.
+func (s *Server) checkpointKey(w http.ResponseWriter, r *http.Request) {
+	account := s.cfg.Account
+	if a := r.URL.Query().Get("account"); a != "" {
+		account = a
+	}
+	if !s.directory.HasAccount(account) {
+		http.Error(w, "no such account", http.StatusNotFound)
+		return
+	}
+	key, err := s.trails.CheckpointKey(account)
+	if err != nil {
+		s.log.Error("the checkpoint key cannot be shown", "err", err)
+		http.Error(w, "the key cannot be read", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(key + "\n")) // a client that is gone needs no answer
 }
 
 func (s *Server) openCQL(context.Context) error {

@@ -2,7 +2,9 @@ package trail
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"spoor/internal/digest"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
+	"spoor/internal/tree"
 )
 
 // delivered is the content of a bucket, read as a consumer reads it.
@@ -64,6 +67,7 @@ func (r *rig) checkChain(region string) int {
 	var prev *digest.Digest
 	var prevLink *digest.Link
 	listed := map[string]bool{}
+	var grown tree.Frontier
 	for _, key := range r.delivered().digests {
 		if !strings.Contains(key, "_CloudTrail-Digest_"+region+"_") {
 			continue
@@ -102,6 +106,7 @@ func (r *rig) checkChain(region string) int {
 				r.t.Errorf("%s: starting %v after final %v", key, d.Previous() == nil, prev.Extension.Final)
 			}
 		}
+		grown = r.checkTree(region, d, grown)
 		at := x.First
 		for _, f := range d.LogFiles {
 			if f.Records.Begin() != at {
@@ -122,6 +127,43 @@ func (r *rig) checkChain(region string) int {
 		prev, prevLink = d, &digest.Link{Bucket: bucket, Object: key, Hash: digest.Hash(plain), Signature: sig}
 	}
 	return len(listed)
+}
+
+// checkTree computes the Merkle tree from the log files themselves, leaf by
+// leaf, and holds the digest's part of it and its checkpoint against that.
+func (r *rig) checkTree(region string, d *digest.Digest, at tree.Frontier) tree.Frontier {
+	r.t.Helper()
+	x := d.Extension.Tree
+	if !x.Before.Equal(&at) {
+		r.t.Errorf("%s: the tree before it has %d leaves, want %d", d.Object, x.Before.Size, at.Size)
+	}
+	for _, f := range d.LogFiles {
+		var log struct{ Records []json.RawMessage }
+		if err := json.Unmarshal(gunzip(r.t, r.bucket.objects[f.Object].body), &log); err != nil {
+			r.t.Fatal(err)
+		}
+		var leaves []tree.Hash
+		for _, rec := range log.Records {
+			leaves = append(leaves, tree.LeafHash(rec))
+		}
+		if l := f.Records.Tree; l.First != at.Size || l.Before != nil || !slices.Equal(l.Sums, tree.Sums(at.Size, leaves)) {
+			r.t.Errorf("%s: the part of the tree from %d on is not that of its records", f.Object, l.First)
+		}
+		for _, h := range leaves {
+			if err := at.Append(0, h); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+	}
+	key, err := tree.ParseVerifierKey(x.Key)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	c, err := tree.OpenCheckpoint(x.Checkpoint, []ed25519.PublicKey{key})
+	if want := (tree.Checkpoint{Origin: tree.Origin(account, home, "audit", region), Size: at.Size, Root: at.Root()}); err != nil || c != want {
+		r.t.Errorf("%s: checkpoint %+v, want %+v (%v)", d.Object, c, want, err)
+	}
+	return at
 }
 
 // TestDelivery: what is made while logging is delivered once, with the records

@@ -1,9 +1,13 @@
 package trail
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"strings"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 
 	"spoor/internal/digest"
 	"spoor/internal/kv"
@@ -17,6 +21,7 @@ type Delivered struct {
 	Digest     *digest.Link
 	DigestTime time.Time
 	DigestLast uint64 // the last record that Digest accounts for
+	Checkpoint string // of Digest
 	// Files are the log files delivered since the last digest was made, Waiting
 	// the names of files that are planned and not known to be delivered.
 	Files   []DeliveredFile
@@ -25,8 +30,9 @@ type Delivered struct {
 	// file, Cursor the journal's number up to where that goes.
 	Covered, Cursor uint64
 	// Following is true when every record behind Covered is still to be looked
-	// at by the trail.
-	Following bool
+	// at by the trail; Rebased that it logs again and what it passed over before
+	// is not known yet: the first record behind Cursor is where it goes on.
+	Following, Rebased bool
 }
 
 // DeliveredFile is a log file that no digest lists yet.
@@ -78,6 +84,16 @@ func ReadDelivered(store *kv.Store, arn string) ([]Delivered, error) {
 	if _, err := getJSON(store, runKey(arn), &run, &run.Version); err != nil {
 		return nil, err
 	}
+	set, pending := run.Settings, false
+	if err := store.Scan(changePrefix(arn), func(_, v []byte) (bool, error) {
+		var c change
+		pending = true
+		err := decodeRow(v, &c, &c.Version)
+		set = c.Settings
+		return err == nil, err
+	}); err != nil {
+		return nil, fmt.Errorf("reading a trail's changes: %w", err)
+	}
 	var out []Delivered
 	prefix := streamPrefix(arn)
 	err = store.Scan(prefix, func(k, v []byte) (bool, error) {
@@ -89,8 +105,8 @@ func ReadDelivered(store *kv.Store, arn string) ([]Delivered, error) {
 		if err := decodeRow(v, &s, &s.Version); err != nil {
 			return false, err
 		}
-		out = append(out, Delivered{Region: region, Digest: s.DeliveredDigest, DigestTime: s.LatestDigestDelivery, DigestLast: s.DeliveredLast, Covered: s.Covered, Cursor: s.Cursor,
-			Following: run.Settings.Logging && (region == home || run.Settings.MultiRegion) && !s.Rebase})
+		out = append(out, Delivered{Region: region, Digest: s.DeliveredDigest, DigestTime: s.LatestDigestDelivery, DigestLast: s.DeliveredLast, Checkpoint: s.DeliveredCheckpoint, Covered: s.Covered, Cursor: s.Cursor,
+			Following: set.Logging && (region == home || set.MultiRegion), Rebased: s.Rebase || pending})
 		return true, nil
 	})
 	if err != nil {
@@ -125,6 +141,30 @@ func (d *Delivered) readFiles(store *kv.Store, arn string) error {
 			return false, fmt.Errorf("a planned file is damaged")
 		}
 		d.Waiting = append(d.Waiting, p.Key)
+		if p.Digest { // the log files that it lists are no longer noted elsewhere
+			return true, d.readDigest(body)
+		}
 		return true, nil
 	})
+}
+
+// readDigest adds the log files of a planned digest.
+func (d *Delivered) readDigest(body []byte) error {
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("a planned digest is damaged: %w", err)
+	}
+	plain, err := io.ReadAll(z)
+	if err != nil {
+		return fmt.Errorf("a planned digest is damaged: %w", err)
+	}
+	x, err := digest.Parse(plain)
+	if err != nil {
+		return fmt.Errorf("a planned digest is damaged: %w", err)
+	}
+	for i := range x.LogFiles {
+		f := &x.LogFiles[i]
+		d.Files = append(d.Files, DeliveredFile{Bucket: f.Bucket, Key: f.Object, Hash: f.Hash, Stored: f.Records.Stored, First: f.Records.First, Last: f.Records.Last})
+	}
+	return nil
 }

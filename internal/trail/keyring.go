@@ -1,6 +1,7 @@
 package trail
 
 import (
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -36,6 +37,8 @@ type keyring struct {
 	cfg     Config
 	mu      sync.Mutex
 	current map[string]signingKey // by region
+	// checkpoint holds the keys of checkpoints, by account.
+	checkpoint map[string]ed25519.PrivateKey
 }
 
 type signingKey struct {
@@ -43,7 +46,9 @@ type signingKey struct {
 	private *rsa.PrivateKey
 }
 
-func newKeyring(c Config) *keyring { return &keyring{cfg: c, current: map[string]signingKey{}} }
+func newKeyring(c Config) *keyring {
+	return &keyring{cfg: c, current: map[string]signingKey{}, checkpoint: map[string]ed25519.PrivateKey{}}
+}
 
 // signer returns the key that signs in a region at a time.
 //

@@ -36,13 +36,16 @@ type Config struct {
 	// DeliveryInterval is how long a log file collects records, DigestInterval
 	// the time between digests.
 	DeliveryInterval, DigestInterval time.Duration
+	// CheckpointTo are the places that checkpoints are published to (ParsePlace).
+	CheckpointTo []string
 }
 
 // Manager knows the trails and runs their delivery. It is safe for concurrent
 // use. It is the server's call.Selector.
 type Manager struct {
-	cfg  Config
-	keys *keyring
+	cfg        Config
+	keys       *keyring
+	publishers []*publisher
 
 	// mu is the lock of every call that changes a trail, held until the change
 	// is durable (call.Tx.Lock). A follower takes it to retire.
@@ -89,6 +92,13 @@ func newSnapshot(trails map[string]*State) *snapshot {
 // Open reads the trails. Delivery starts with Run.
 func Open(c Config) (*Manager, error) {
 	m := &Manager{cfg: c, keys: newKeyring(c)}
+	for _, name := range c.CheckpointTo {
+		place, err := ParsePlace(name, c.Bucket)
+		if err != nil {
+			return nil, fmt.Errorf("a place for checkpoints: %w", err)
+		}
+		m.publishers = append(m.publishers, &publisher{m: m, name: name, place: place, wake: make(chan struct{}, 1)})
+	}
 	trails := map[string]*State{}
 	err := c.Store.Scan(trailPrefix(), func(_, v []byte) (bool, error) {
 		t := &State{}
@@ -260,6 +270,13 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.run.Lock()
 	m.run.ctx = ctx
 	m.run.Unlock()
+	for _, p := range m.publishers {
+		m.run.wg.Go(func() {
+			if err := p.run(ctx); err != nil {
+				m.cfg.Log.Error("checkpoints are not published any more", "place", p.name, "err", err)
+			}
+		})
+	}
 	arns, err := m.followed()
 	for _, arn := range arns {
 		m.follow(arn)

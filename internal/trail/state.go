@@ -84,6 +84,26 @@ func privateKeyKey(region, fingerprint string) []byte {
 	return kv.Key(kv.SpaceSecret, "cloudtrail", "digest-key", region, fingerprint)
 }
 
+func checkpointKeyKey(account string) []byte {
+	return kv.Key(kv.SpaceState, "cloudtrail", "checkpoint-key", account)
+}
+
+func checkpointSecretKey(account string) []byte {
+	return kv.Key(kv.SpaceSecret, "cloudtrail", "checkpoint-key", account)
+}
+
+// A row of kind "checkpoint" is the newest checkpoint of a trail in a region,
+// one of kind "published" the size that a place outside has.
+func checkpointPrefix() []byte { return kv.Key(kv.SpaceDeliver, "checkpoint") }
+
+func checkpointKey(arn, region string) []byte {
+	return kv.Key(kv.SpaceDeliver, "checkpoint", arn, region)
+}
+
+func publishedKey(place, arn, region string) []byte {
+	return kv.Key(kv.SpaceDeliver, "published", place, arn, region)
+}
+
 func runKey(arn string) []byte { return kv.Key(kv.SpaceDeliver, "run", arn) }
 
 func changePrefix(arn string) []byte { return kv.Key(kv.SpaceDeliver, "change", arn) }

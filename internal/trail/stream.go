@@ -9,6 +9,7 @@ import (
 	"spoor/internal/digest"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
+	"spoor/internal/tree"
 )
 
 // streamState is the durable part of a stream: a trail's records of one region.
@@ -24,10 +25,13 @@ type streamState struct {
 	// did not log; coverage goes on at the next record.
 	Rebase bool  `json:"rebase,omitempty"`
 	Chain  chain `json:"chain"`
+	// Tree is the Merkle tree up to the last planned file.
+	Tree tree.Frontier `json:"tree"`
 	// What GetTrailStatus shows and what verify holds a bucket against.
 	LatestDelivery       time.Time    `json:"latestDelivery,omitzero"`
 	LatestDigestDelivery time.Time    `json:"latestDigestDelivery,omitzero"`
 	DeliveredDigest      *digest.Link `json:"deliveredDigest,omitempty"`
+	DeliveredCheckpoint  string       `json:"deliveredCheckpoint,omitempty"`
 	DeliveredLast        uint64       `json:"deliveredLast,omitempty"` // the last record that it accounts for
 }
 
@@ -45,6 +49,8 @@ type chain struct {
 	Previous *digest.Link `json:"previous,omitempty"` // nil before a starting digest
 	Prior    *digest.Link `json:"prior,omitempty"`    // last digest of the chain before
 	LastEnd  time.Time    `json:"lastEnd,omitzero"`
+	// Tree is the Merkle tree of the last digest's checkpoint.
+	Tree tree.Frontier `json:"tree"`
 }
 
 // stream is a trail's records of one region on their way to the bucket.
@@ -60,6 +66,7 @@ type stream struct {
 	firstAt  time.Time
 	oldest   time.Time
 	newest   time.Time
+	leaves   []tree.Hash
 	skipped  uint64 // where the passed over records before the file begin, or 0
 	seen     uint64 // last number of the account and region that was read
 
@@ -71,22 +78,28 @@ type stream struct {
 
 // plan is a file on its way: all that is needed to upload it, again if need be.
 type plan struct {
-	Version   int       `json:"version"`
-	Digest    bool      `json:"digest,omitempty"`
-	Final     bool      `json:"final,omitempty"`
-	Bucket    string    `json:"bucket"`
-	Key       string    `json:"key"`
-	Hash      string    `json:"hash"`             // of the uncompressed bytes
-	Stored    string    `json:"stored,omitempty"` // hash of the compressed bytes, of a log file
-	Signature string    `json:"signature,omitempty"`
-	First     uint64    `json:"first,omitempty"`
-	Last      uint64    `json:"last,omitempty"`
-	Skipped   uint64    `json:"skipped,omitempty"`
-	Count     int       `json:"count,omitempty"`
-	Oldest    string    `json:"oldest,omitempty"`
-	Newest    string    `json:"newest,omitempty"`
-	Planned   time.Time `json:"planned"`
-	Listed    bool      `json:"listed,omitempty"` // goes into a digest
+	Version   int    `json:"version"`
+	Digest    bool   `json:"digest,omitempty"`
+	Final     bool   `json:"final,omitempty"`
+	Bucket    string `json:"bucket"`
+	Key       string `json:"key"`
+	Hash      string `json:"hash"`             // of the uncompressed bytes
+	Stored    string `json:"stored,omitempty"` // hash of the compressed bytes, of a log file
+	Signature string `json:"signature,omitempty"`
+	// Of a digest: its number and its checkpoint.
+	Number     uint64    `json:"number,omitempty"`
+	Checkpoint string    `json:"checkpoint,omitempty"`
+	First      uint64    `json:"first,omitempty"`
+	Last       uint64    `json:"last,omitempty"`
+	Skipped    uint64    `json:"skipped,omitempty"`
+	Count      int       `json:"count,omitempty"`
+	Oldest     string    `json:"oldest,omitempty"`
+	Newest     string    `json:"newest,omitempty"`
+	Planned    time.Time `json:"planned"`
+	Listed     bool      `json:"listed,omitempty"` // goes into a digest
+	// Of a listed log file: the Merkle tree before it, and its subtrees.
+	Before tree.Frontier `json:"before,omitzero"`
+	Sums   []tree.Hash   `json:"sums,omitempty"`
 }
 
 func (f *follower) newStream(region string) *stream {
@@ -146,7 +159,7 @@ func (s *stream) saw(n uint64) {
 func (s *stream) add(it *journal.Item, now time.Time) error {
 	separator := ","
 	if s.count == 0 {
-		s.file, separator = newMember(), `{"Records":[`
+		s.file, s.leaves, separator = newMember(), s.leaves[:0], `{"Records":[`
 		s.firstSeq, s.firstAt = it.Seq, now
 		s.oldest, s.newest = it.Time, it.Time
 	}
@@ -156,6 +169,7 @@ func (s *stream) add(it *journal.Item, now time.Time) error {
 	if err := s.file.write(it.JSON); err != nil {
 		return err
 	}
+	s.leaves = append(s.leaves, tree.LeafHash(it.JSON))
 	s.count++
 	if it.Time.Before(s.oldest) {
 		s.oldest = it.Time
@@ -189,6 +203,9 @@ func (s *stream) cut(b *kv.Batch, pos uint64) error {
 		Version: formatVersion, Bucket: s.f.set.Bucket, Key: s.place().LogKey(now, uniqueName()), Hash: sum,
 		First: s.Covered + 1, Last: s.seen, Skipped: s.skipped, Count: s.count, Oldest: s.oldest.UTC().Format(digest.TimeLayout),
 		Newest: s.newest.UTC().Format(digest.TimeLayout), Planned: now, Listed: s.Chain.Open && !s.Chain.Closing,
+	}
+	if err := s.grow(&p); err != nil {
+		return err
 	}
 	s.enqueue(b, &p, body)
 	s.Cursor, s.Covered, s.skipped = pos, s.seen, 0

@@ -10,6 +10,7 @@ import (
 
 	"spoor/internal/digest"
 	"spoor/internal/kv"
+	"spoor/internal/tree"
 )
 
 const (
@@ -110,6 +111,7 @@ func (s *stream) confirm(key []byte, p *plan, at time.Time) error {
 			s.LatestDigestDelivery = at
 			s.DeliveredDigest = &digest.Link{Bucket: p.Bucket, Object: p.Key, Hash: p.Hash, Signature: p.Signature}
 			s.DeliveredLast = p.Last
+			s.announce(b, p)
 		} else {
 			s.LatestDelivery = at
 			if p.Listed && s.Chain.Open {
@@ -126,6 +128,9 @@ func (s *stream) confirm(key []byte, p *plan, at time.Time) error {
 		s.logs--
 	}
 	if !at.IsZero() {
+		if p.Digest {
+			s.f.m.published()
+		}
 		s.f.succeeded(s, p, at)
 	}
 	return nil
@@ -173,7 +178,7 @@ func (s *stream) makeDigest(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	d, err := s.buildDigest(end, key.Fingerprint)
+	d, after, err := s.buildDigest(end, key.Fingerprint)
 	if err != nil {
 		return err
 	}
@@ -186,7 +191,8 @@ func (s *stream) makeDigest(now time.Time) error {
 		return err
 	}
 	p := plan{Version: formatVersion, Digest: true, Final: d.Extension.Final, Bucket: d.Bucket, Key: d.Object, Hash: digest.Hash(plain),
-		Signature: signature, First: d.Extension.First, Last: d.Extension.Last, Planned: now.UTC()}
+		Signature: signature, First: d.Extension.First, Last: d.Extension.Last,
+		Number: d.Extension.Number, Checkpoint: d.Extension.Tree.Checkpoint, Planned: now.UTC()}
 	b := s.f.m.cfg.Store.NewBatch()
 	z := newMember()
 	if err := z.write(plain); err != nil {
@@ -202,7 +208,7 @@ func (s *stream) makeDigest(now time.Time) error {
 	c := &s.Chain
 	link := &digest.Link{Bucket: p.Bucket, Object: p.Key, Hash: p.Hash, Signature: signature}
 	c.Number, c.LastEnd, c.Start, c.Previous = d.Extension.Number, end, end, link
-	c.First = d.Extension.Last + 1
+	c.First, c.Tree = d.Extension.Last+1, after
 	if p.Final {
 		c.Open, c.Closing, c.Previous, c.Prior = false, false, nil, link
 	}
@@ -210,7 +216,8 @@ func (s *stream) makeDigest(now time.Time) error {
 	return s.f.commit(b)
 }
 
-func (s *stream) buildDigest(end time.Time, fingerprint string) (*digest.Digest, error) {
+// buildDigest also returns the Merkle tree that the digest's checkpoint is of.
+func (s *stream) buildDigest(end time.Time, fingerprint string) (*digest.Digest, tree.Frontier, error) {
 	d := &digest.Digest{
 		AccountID: s.f.account, StartTime: s.Chain.Start.Format(digest.TimeLayout), EndTime: end.Format(digest.TimeLayout),
 		Bucket: s.f.set.Bucket, Object: s.place().DigestKey(s.f.name, s.f.home, end), PublicKeyFingerprint: fingerprint,
@@ -222,25 +229,35 @@ func (s *stream) buildDigest(end time.Time, fingerprint string) (*digest.Digest,
 	if s.Chain.Previous == nil {
 		d.Extension.Prior = s.Chain.Prior
 	}
+	grow := newGrowth(s.Chain.Tree)
 	err := s.f.m.cfg.Store.Scan(listedPrefix(s.f.arn, s.region), func(_, v []byte) (bool, error) {
 		var p plan
 		if err := decodeRow(v, &p, &p.Version); err != nil {
 			return false, err
 		}
+		leaves, err := grow.file(&p)
 		d.LogFiles = append(d.LogFiles, digest.LogFile{Bucket: p.Bucket, Object: p.Key, Hash: p.Hash, HashAlgorithm: digest.HashAlgorithm,
 			NewestEventTime: &p.Newest, OldestEventTime: &p.Oldest,
-			Records: &digest.Range{First: p.First, Last: p.Last, Count: p.Count, Skipped: p.Skipped, Stored: p.Stored}})
-		return true, nil
+			Records: &digest.Range{First: p.First, Last: p.Last, Count: p.Count, Skipped: p.Skipped, Stored: p.Stored, Tree: leaves}})
+		return err == nil, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading what a digest lists: %w", err)
+		return nil, tree.Frontier{}, fmt.Errorf("reading what a digest lists: %w", err)
+	}
+	if d.Extension.Tree, err = s.checkpoint(grow); err != nil {
+		return nil, tree.Frontier{}, err
+	}
+	if len(d.LogFiles) > digest.MaxSummed {
+		for i := range d.LogFiles {
+			d.LogFiles[i].Records.Tree.Sums = nil
+		}
 	}
 	x := d.Extension
 	x.First, x.Last = s.Chain.First, s.Chain.First-1
 	if n := len(d.LogFiles); n > 0 {
 		x.Last = d.LogFiles[n-1].Records.Last
 	}
-	return d, nil
+	return d, grow.at, nil
 }
 
 // deliveredRegions lists the regions with a delivered digest.

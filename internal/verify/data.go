@@ -11,6 +11,7 @@ import (
 	"spoor/internal/kv"
 	"spoor/internal/record"
 	"spoor/internal/trail"
+	"spoor/internal/tree"
 )
 
 // FromStore reads from a server's store what Config needs beside the source:
@@ -39,6 +40,21 @@ func FromStore(store *kv.Store, arn string) (Config, []Finding, error) {
 		}
 	}
 	var findings []Finding
+	_, account, _, err := digest.TrailName(arn)
+	if err != nil {
+		return c, nil, err
+	}
+	key, err := trail.ReadCheckpointKey(store, account)
+	if err != nil {
+		return c, nil, err
+	}
+	if key != "" {
+		public, err := tree.ParseVerifierKey(key)
+		if err != nil {
+			return c, nil, err
+		}
+		c.CheckpointKeys = append(c.CheckpointKeys, public)
+	}
 	for i := range state {
 		s := &state[i]
 		keys, err := trail.ReadPublicKeys(store, s.Region)
@@ -58,6 +74,9 @@ func FromStore(store *kv.Store, arn string) (Config, []Finding, error) {
 			a.Files = append(a.Files, AnchorFile(f))
 		}
 		c.Anchors[s.Region] = a
+		if s.Checkpoint != "" {
+			c.Checkpoints = append(c.Checkpoints, s.Checkpoint)
+		}
 		found, err := undelivered(store, arn, s)
 		if err != nil {
 			return c, nil, err
@@ -89,11 +108,14 @@ func undelivered(store *kv.Store, arn string, s *trail.Delivered) ([]Finding, er
 		out = append(out, Finding{Kind: JournalGap, Region: s.Region, FirstSeq: from, LastSeq: to, Detail: "records that are not delivered yet are missing from the journal"})
 	}
 	next := s.Covered + 1
+	if s.Rebased {
+		next = 0
+	}
 	err = journal.Read(store, s.Cursor, ^uint64(0)-1, func(it journal.Item) (bool, error) {
 		if it.Field(record.FieldRegion) != s.Region || it.Field(record.FieldAccount) != account {
 			return true, nil
 		}
-		if it.StreamSeq > next {
+		if next != 0 && it.StreamSeq > next {
 			gap(next, it.StreamSeq-1)
 		}
 		next = it.StreamSeq + 1
@@ -102,7 +124,7 @@ func undelivered(store *kv.Store, arn string, s *trail.Delivered) ([]Finding, er
 	if err != nil {
 		return nil, fmt.Errorf("reading the journal: %w", err)
 	}
-	if next <= last {
+	if next != 0 && next <= last {
 		gap(next, last)
 	}
 	return out, nil
@@ -125,5 +147,5 @@ func streamEnd(store *kv.Store, account, region string) (uint64, error) {
 // Add puts findings that were made elsewhere into a report.
 func (r *Report) Add(found ...Finding) {
 	r.Findings = append(r.Findings, found...)
-	r.finish(false)
+	r.finish()
 }

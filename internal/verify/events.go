@@ -10,26 +10,35 @@ import (
 
 var errRecords = errors.New("the log file is not a list of records")
 
-// eventIDs finds the eventID of each record of a log file, without decoding
-// the records: it walks the JSON and looks at the names of the members of the
-// objects in the outer array. The file's hash has been checked, so this need
-// not validate, only never fail on anything.
-func eventIDs(b []byte) ([][]byte, error) {
+// span is a record of a log file.
+type span struct {
+	begin, end int
+	id         []byte // eventID
+}
+
+// spans finds each record of a log file and its eventID, without decoding: it
+// walks the JSON and looks at the names of the members of the objects in the
+// outer array. The file's hash has been checked, so this need not validate,
+// only never fail on anything.
+func spans(b []byte) ([]span, error) {
 	const head = `{"Records":[`
 	if !bytes.HasPrefix(b, []byte(head)) || !bytes.HasSuffix(b, []byte("]}")) {
 		return nil, errRecords
 	}
-	var out [][]byte
-	depth, records := 2, 0
+	var out []span
+	depth := 2
 	for i := len(head); i < len(b); i++ {
 		switch b[i] {
 		case '{', '[':
 			if depth == 2 {
-				records++
+				out = append(out, span{begin: i})
 			}
 			depth++
 		case '}', ']':
 			depth--
+			if depth == 2 && len(out) > 0 {
+				out[len(out)-1].end = i + 1
+			}
 		case '"':
 			end := stringEnd(b, i)
 			if end < 0 {
@@ -37,18 +46,23 @@ func eventIDs(b []byte) ([][]byte, error) {
 			}
 			name := b[i+1 : end]
 			i = end
-			if depth == 3 && string(name) == "eventID" && end+2 < len(b) && b[end+1] == ':' && b[end+2] == '"' {
+			if depth == 3 && string(name) == "eventID" && len(out) > 0 && end+2 < len(b) && b[end+1] == ':' && b[end+2] == '"' {
 				stop := stringEnd(b, end+2)
 				if stop < 0 {
 					return nil, errRecords
 				}
-				out = append(out, b[end+3:stop])
+				out[len(out)-1].id = b[end+3 : stop]
 				i = stop
 			}
 		}
 	}
-	if depth != 0 || len(out) != records {
+	if depth != 0 {
 		return nil, errRecords
+	}
+	for i := range out {
+		if out[i].id == nil || out[i].end == 0 {
+			return nil, errRecords
+		}
 	}
 	return out, nil
 }
@@ -82,9 +96,9 @@ type idSet struct {
 
 func newIDSet() *idSet { return &idSet{seed: maphash.MakeSeed()} }
 
-func (s *idSet) add(ids [][]byte) {
-	for _, id := range ids {
-		s.hashes = append(s.hashes, maphash.Bytes(s.seed, id))
+func (s *idSet) add(records []span) {
+	for i := range records {
+		s.hashes = append(s.hashes, maphash.Bytes(s.seed, records[i].id))
 	}
 }
 
@@ -125,11 +139,12 @@ func (v *verifier) duplicates(ctx context.Context, regions []*region) error {
 			if err != nil {
 				return err
 			}
-			ids, err := eventIDs(plain)
+			records, err := spans(plain)
 			if err != nil {
 				continue // found before
 			}
-			for _, id := range ids {
+			for i := range records {
+				id := records[i].id
 				if !repeated[maphash.Bytes(v.ids.seed, id)] {
 					continue
 				}

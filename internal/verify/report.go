@@ -11,22 +11,24 @@ import (
 type Kind string
 
 const (
-	DigestMissing   Kind = "digest-missing"   // a digest that another one links to or counts is not there
-	DigestInvalid   Kind = "digest-invalid"   // not a digest file any more, or another trail's
-	DigestMoved     Kind = "digest-moved"     // a digest that lies elsewhere than it says
-	DigestSignature Kind = "digest-signature" // signature missing or wrong, or key unknown or expired
-	DigestMetadata  Kind = "digest-metadata"  // a digest's signature is not with it
-	DigestChain     Kind = "digest-chain"     // the link between two digests does not hold
-	RecordGap       Kind = "record-gap"       // sequence numbers that no file covers
-	FileMissing     Kind = "file-missing"     // a listed log file is not there
-	FileAltered     Kind = "file-altered"     // its content is another
-	FileTruncated   Kind = "file-truncated"   // it ends early or is no gzip file
-	FileUnlisted    Kind = "file-unlisted"    // a log file that no digest lists
-	FileMetadata    Kind = "file-metadata"    // its metadata contradicts its digest
-	DuplicateEvent  Kind = "duplicate-event"  // an event that is there twice
-	TailTruncated   Kind = "tail-truncated"   // the newest files are not there
-	RegionMissing   Kind = "region-missing"   // all digests of a region are gone
-	JournalGap      Kind = "journal-gap"      // undelivered records are missing from the journal
+	DigestMissing     Kind = "digest-missing"     // a digest that another one links to or counts is not there
+	DigestInvalid     Kind = "digest-invalid"     // not a digest file any more, or another trail's
+	DigestMoved       Kind = "digest-moved"       // a digest that lies elsewhere than it says
+	DigestSignature   Kind = "digest-signature"   // signature missing or wrong, or key unknown or expired
+	DigestMetadata    Kind = "digest-metadata"    // a digest's signature is not with it
+	DigestChain       Kind = "digest-chain"       // the link between two digests does not hold
+	RecordGap         Kind = "record-gap"         // sequence numbers that no file covers
+	FileMissing       Kind = "file-missing"       // a listed log file is not there
+	FileAltered       Kind = "file-altered"       // its content is another
+	FileTruncated     Kind = "file-truncated"     // it ends early or is no gzip file
+	FileUnlisted      Kind = "file-unlisted"      // a log file that no digest lists
+	FileMetadata      Kind = "file-metadata"      // its metadata contradicts its digest
+	DuplicateEvent    Kind = "duplicate-event"    // an event that is there twice
+	TailTruncated     Kind = "tail-truncated"     // the newest files are not there
+	RegionMissing     Kind = "region-missing"     // all digests of a region are gone
+	TreeMismatch      Kind = "tree-mismatch"      // the Merkle tree is not the one that was signed
+	CheckpointInvalid Kind = "checkpoint-invalid" // a digest's checkpoint is not signed by its key
+	JournalGap        Kind = "journal-gap"        // undelivered records are missing from the journal
 )
 
 // Finding is one deviation.
@@ -57,6 +59,11 @@ type RegionReport struct {
 	Pending      int    `json:"pendingFiles"`
 	Foreign      int    `json:"otherTrailsFiles,omitempty"`
 	NewestDigest string `json:"newestDigest,omitempty"`
+	// TreeSize is how many records the Merkle tree has, Checkpoint its newest
+	// checkpoint in a digest, CheckpointKey who signed it.
+	TreeSize      uint64 `json:"treeSize,omitempty"`
+	Checkpoint    string `json:"checkpoint,omitempty"`
+	CheckpointKey string `json:"checkpointKey,omitempty"`
 }
 
 // Report is a run's result.
@@ -91,10 +98,7 @@ func (r *Report) ExitCode() int {
 	return ExitClean
 }
 
-func (r *Report) finish(unproven bool) {
-	if unproven {
-		r.Unproven = append(r.Unproven, "the newest digest's signature is in its object's metadata, which this copy does not have; verify the bucket itself, or give an anchor")
-	}
+func (r *Report) finish() {
 	sort.SliceStable(r.Findings, func(i, j int) bool {
 		a, b := &r.Findings[i], &r.Findings[j]
 		if a.Region != b.Region {
@@ -117,6 +121,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		if x.LastSeq > 0 {
 			fmt.Fprintf(&b, ", numbers %d to %d", x.FirstSeq, x.LastSeq)
 		}
+		if x.TreeSize > 0 {
+			fmt.Fprintf(&b, ", %d in the Merkle tree", x.TreeSize)
+		}
 		if x.Pending > 0 {
 			fmt.Fprintf(&b, "; %d files wait for their digest", x.Pending)
 		}
@@ -124,6 +131,9 @@ func (r *Report) WriteText(w io.Writer) error {
 			fmt.Fprintf(&b, "; %d files are of other trails", x.Foreign)
 		}
 		b.WriteByte('\n')
+	}
+	if len(r.Regions) > 0 && r.Regions[0].CheckpointKey != "" {
+		fmt.Fprintf(&b, "Key     %s (signs the checkpoints)\n", r.Regions[0].CheckpointKey)
 	}
 	for _, f := range r.Findings {
 		fmt.Fprintf(&b, "FOUND   %s", f.Kind)
@@ -146,7 +156,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(&b, "UNKNOWN %s\n", u)
 	}
 	if !r.Anchored {
-		b.WriteString("NOTE    without --data or a trail status nothing says that the newest files are all there\n")
+		b.WriteString("NOTE    without --data, a trail status or a checkpoint nothing says that the newest files are all there\n")
 	}
 	switch r.ExitCode() {
 	case ExitClean:

@@ -11,15 +11,18 @@ package verify
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"sync"
 	"time"
 
 	"spoor/internal/digest"
+	"spoor/internal/tree"
 )
 
 // ErrNotFound is what a Source's Get wraps for an absent object.
@@ -75,13 +78,19 @@ type Config struct {
 	Source         Source
 	TrailARN       string
 	Bucket, Prefix string
-	// Keys are by region.
+	// Keys are by region; those of EveryRegion serve for all.
 	Keys map[string][]PublicKey
 	// Start and End bound the digests' end times; zero ones do not bound. Only
 	// without Start can the beginning of the trail be checked.
 	Start, End time.Time
 	// Anchors are by region; nil leaves the trail's end unchecked.
 	Anchors map[string]Anchor
+	// CheckpointKeys are the keys that checkpoints must be signed with; without
+	// any, a digest's own word for its key counts. Where Keys has none for a
+	// region, the checkpoints stand in for the digests' signatures.
+	CheckpointKeys []ed25519.PublicKey
+	// Checkpoints are checkpoints of the trail that were kept outside the bucket.
+	Checkpoints []string
 	// OtherTrails are the ARNs of trails that deliver to the bucket without
 	// digests: their log files are nobody's to prove.
 	OtherTrails []string
@@ -90,6 +99,9 @@ type Config struct {
 }
 
 const defaultParallel = 8
+
+// EveryRegion is in Config.Keys the place of keys whose region is not known.
+const EveryRegion = ""
 
 // Limits on what is read.
 const (
@@ -106,7 +118,8 @@ type verifier struct {
 	report              *Report
 	mu                  sync.Mutex // guards report and ids
 	ids                 *idSet
-	unproven            bool
+	copied              bool // the newest signature is nowhere in a copy
+	outside             map[string][]*outside
 }
 
 // region is what is known of one region's files.
@@ -119,7 +132,12 @@ type region struct {
 	logs    []string          // keys of all log files
 	listed  map[string]uint64 // log file → last sequence number
 	newest  *node
-	unsound map[string]int // digest → its finding, by index in the report
+	sums    map[string][]tree.Hash // of log files whose digests do not give them
+	outside []*outside
+	// truncated says that the end was found missing, treeless that the Merkle
+	// tree at the end is not known.
+	truncated, treeless bool
+	unsound             map[string]int // digest → its finding, by index in the report
 }
 
 type verifyKey struct {
@@ -140,12 +158,8 @@ type node struct {
 // Run verifies a trail. An error means that it could not be checked, not that
 // something was found; findings are in the report, which is nil on an error.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
-	v := &verifier{cfg: cfg, report: &Report{TrailARN: cfg.TrailARN, Bucket: cfg.Bucket, Prefix: cfg.Prefix, Anchored: cfg.Anchors != nil}, ids: newIDSet()}
-	if v.cfg.Parallel <= 0 {
-		v.cfg.Parallel = defaultParallel
-	}
-	var err error
-	if v.home, v.account, v.name, err = digest.TrailName(cfg.TrailARN); err != nil {
+	v, err := newVerifier(cfg)
+	if err != nil {
 		return nil, err
 	}
 	regions, err := v.discover(ctx)
@@ -171,11 +185,36 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	for _, r := range regions {
 		v.report.Regions = append(v.report.Regions, r.RegionReport)
 	}
-	v.report.finish(v.unproven)
+	if v.copied {
+		v.unproven("the newest digest's signature is in its object's metadata, which this copy does not have; verify the bucket itself, or give an anchor or a checkpoint")
+	}
+	v.report.finish()
 	return v.report, nil
 }
 
+func newVerifier(cfg Config) (*verifier, error) {
+	v := &verifier{cfg: cfg, report: &Report{TrailARN: cfg.TrailARN, Bucket: cfg.Bucket, Prefix: cfg.Prefix,
+		Anchored: cfg.Anchors != nil || len(cfg.Checkpoints) > 0}, ids: newIDSet()}
+	if v.cfg.Parallel <= 0 {
+		v.cfg.Parallel = defaultParallel
+	}
+	var err error
+	if v.home, v.account, v.name, err = digest.TrailName(cfg.TrailARN); err != nil {
+		return nil, err
+	}
+	v.outside, err = v.checkpoints()
+	return v, err
+}
+
+// unproven notes what could not be checked.
+func (v *verifier) unproven(format string, args ...any) {
+	v.report.Unproven = append(v.report.Unproven, fmt.Sprintf(format, args...))
+}
+
 func (v *verifier) anyAnchor() bool {
+	if len(v.cfg.Checkpoints) > 0 {
+		return true
+	}
 	for _, a := range v.cfg.Anchors {
 		if a.Digest != nil || len(a.Files) > 0 || !a.Time.IsZero() {
 			return true
@@ -208,12 +247,13 @@ func (v *verifier) discover(ctx context.Context) ([]*region, error) {
 		if r := regions[name]; r != nil {
 			return r, nil
 		}
-		keys, err := parseKeys(v.cfg.Keys[name])
+		keys, err := parseKeys(slices.Concat(v.cfg.Keys[name], v.cfg.Keys[EveryRegion]))
 		if err != nil {
 			return nil, fmt.Errorf("public keys of %s: %w", name, err)
 		}
 		r := &region{RegionReport: &RegionReport{Region: name}, place: digest.Place{Prefix: v.cfg.Prefix, Account: v.account, Region: name},
-			keys: keys, listed: map[string]uint64{}, unsound: map[string]int{}}
+			keys: keys, listed: map[string]uint64{}, unsound: map[string]int{}, sums: map[string][]tree.Hash{},
+			outside: v.outside[name]}
 		regions[name] = r
 		return r, nil
 	}
@@ -258,6 +298,11 @@ func (v *verifier) discover(ctx context.Context) ([]*region, error) {
 		return nil, fmt.Errorf("listing log files: %w", err)
 	}
 	for name := range v.cfg.Anchors {
+		if _, err := get(name); err != nil {
+			return nil, err
+		}
+	}
+	for name := range v.outside {
 		if _, err := get(name); err != nil {
 			return nil, err
 		}
@@ -316,9 +361,11 @@ func (v *verifier) region(ctx context.Context, r *region) error {
 	if err := v.files(ctx, r, nodes); err != nil {
 		return err
 	}
+	v.trees(r, nodes)
 	if err := v.tail(ctx, r); err != nil {
 		return err
 	}
+	v.ends(r)
 	return v.unlisted(ctx, r)
 }
 

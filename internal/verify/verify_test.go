@@ -536,12 +536,12 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
-func FuzzEventIDs(f *testing.F) {
+func FuzzSpans(f *testing.F) {
 	f.Add([]byte(`{"Records":[{"a":{"eventID":"x"},"eventID":"1"},{"eventID":"2","b":"\"eventID\":\"3"}]}`))
 	f.Add([]byte(`{"Records":[]}`))
 	f.Add([]byte(`{"Records":["\\]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ids, err := eventIDs(b)
+		ids, err := spans(b)
 		if err != nil {
 			return
 		}

@@ -54,7 +54,9 @@ func TestAWSCLI(t *testing.T) {
 		c := &tamperings[i]
 		f, cfg := w.tampered(c)
 		own := w.verdict(t, cfg)
-		cfg.Anchors = nil
+		cfg.Anchors, cfg.Checkpoints = nil, w.checkpoints()
+		checkpoint := w.verdict(t, cfg)
+		cfg.Checkpoints, cfg.CheckpointKeys = nil, nil
 		alone := w.verdict(t, cfg)
 		theirs := "cannot be shown"
 		if !c.noCLI {
@@ -72,7 +74,7 @@ func TestAWSCLI(t *testing.T) {
 				missed++
 			}
 		}
-		fmt.Fprintf(&rows, "| %s | %s | %s | %s |\n", c.name, own, alone, theirs)
+		fmt.Fprintf(&rows, "| %s | %s | %s | %s | %s |\n", c.name, own, checkpoint, alone, theirs)
 	}
 	if found, _ := validateLogs(t, srv, start); len(found) > 0 {
 		t.Fatalf("after all changes were taken back: %q", found)
@@ -83,7 +85,7 @@ func TestAWSCLI(t *testing.T) {
 	}
 	cli, _, _ := strings.Cut(string(version), " ")
 	table := fmt.Sprintf("%d ways to tamper; %s overlooks %d of them.\n\n", len(tamperings), cli, missed) +
-		"| What was done | `spoor verify` with the server's state | `spoor verify` with bucket and public keys alone | `aws cloudtrail validate-logs` |\n|---|---|---|---|\n" + rows.String()
+		"| What was done | `spoor verify`, server's state | `spoor verify`, last checkpoint | `spoor verify`, bucket and public keys alone | `aws cloudtrail validate-logs` |\n|---|---|---|---|---|\n" + rows.String()
 	writeTable(t, table)
 }
 

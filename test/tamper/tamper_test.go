@@ -43,6 +43,15 @@ func (w *world) tampered(c *tampering) (files, verify.Config) {
 	return f, cfg
 }
 
+// checkpoints are the newest ones, as somebody kept them.
+func (w *world) checkpoints() []string {
+	var out []string
+	for _, list := range w.digests {
+		out = append(out, w.files.digest(last(list)).Extension.Tree.Checkpoint)
+	}
+	return out
+}
+
 // alias is a file's name in this package: what it is, of which region, and its
 // place from the oldest on.
 func (w *world) alias(key string) string {
@@ -122,11 +131,18 @@ func TestTampering(t *testing.T) {
 			for i := range r.Findings {
 				got = append(got, w.short(&r.Findings[i]))
 			}
+			slices.Sort(got) // names of files are random
 			if !slices.Equal(got, c.want) {
 				t.Errorf("found\n\t%q\nwant\n\t%q", got, c.want)
 			}
+			// Whoever only kept the last checkpoint finds it too, if it is about
+			// what the checkpoint covers.
+			cfg.Anchors, cfg.Checkpoints = nil, w.checkpoints()
+			if r, err := verify.Run(t.Context(), cfg); err != nil || (r.ExitCode() == verify.ExitFindings) == c.afterwards {
+				t.Errorf("with a checkpoint alone: %+v %v", r, err)
+			}
 			for _, key := range w.changed(f) {
-				if !named(r, key) && !w.covered(r, key) {
+				if !named(r, key) && !named(r, w.lists(key)) && !w.covered(r, key) {
 					t.Errorf("no finding names or covers %s", w.alias(key))
 				}
 			}
@@ -146,6 +162,18 @@ func (w *world) covered(r *verify.Report, key string) bool {
 		}
 	}
 	return false
+}
+
+// lists is the digest that lists a log file, "" when there is none.
+func (w *world) lists(key string) string {
+	for _, list := range w.digests {
+		for _, k := range list {
+			if slices.Contains(w.files.listed(k), key) {
+				return k
+			}
+		}
+	}
+	return ""
 }
 
 // span is the records that a file accounts for; an empty digest's is taken to
@@ -171,6 +199,9 @@ func (w *world) span(key string) (first, last uint64) {
 }
 
 func named(r *verify.Report, key string) bool {
+	if key == "" {
+		return false
+	}
 	for i := range r.Findings {
 		if r.Findings[i].Key == key {
 			return true

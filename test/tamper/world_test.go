@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
@@ -142,9 +143,15 @@ type spy struct {
 	trail.Sealer
 	mu   sync.Mutex
 	keys []*rsa.PrivateKey
+	seed []byte // of the key that signs checkpoints
 }
 
 func (s *spy) Put(b *kv.Batch, key, plain []byte) {
+	if len(plain) == ed25519.SeedSize {
+		s.mu.Lock()
+		s.seed = bytes.Clone(plain)
+		s.mu.Unlock()
+	}
 	if k, err := x509.ParsePKCS1PrivateKey(plain); err == nil {
 		s.mu.Lock()
 		s.keys = append(s.keys, k)
@@ -189,6 +196,7 @@ type world struct {
 	foreign []string            // the other trail's log files
 	pending map[string]string   // each region's log file that waits for its digest
 	keys    map[string]*rsa.PrivateKey
+	notes   ed25519.PrivateKey // signs checkpoints
 }
 
 // rig delivers.
@@ -234,6 +242,7 @@ func deliver(t testing.TB, store *kv.Store, sealer trail.Sealer, start time.Time
 	for _, k := range keys.keys {
 		w.keys[digest.Fingerprint(digest.EncodePublicKey(&k.PublicKey))] = k
 	}
+	w.notes = ed25519.NewKeyFromSeed(keys.seed)
 	w.sort()
 	return w
 }
