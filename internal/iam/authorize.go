@@ -143,12 +143,29 @@ func principalOf(c *aws.Caller) policy.Principal {
 		p.Service = c.InvokedBy
 	case aws.WebIdentityUser:
 		p.Federated = c.IdentityProvider
-	case aws.AssumedRole:
+	case aws.AssumedRole, aws.FederatedUser:
 		if c.Session != nil {
 			p.RoleARN = c.Session.IssuerARN
 		}
 	}
 	return p
+}
+
+// principalType is the value of aws:PrincipalType.
+func principalType(t aws.IdentityType) string {
+	switch t {
+	case aws.Root:
+		return "Account"
+	case aws.IAMUser:
+		return "User"
+	case aws.AssumedRole:
+		return "AssumedRole"
+	case aws.FederatedUser:
+		return "FederatedUser"
+	case aws.Anonymous:
+		return "Anonymous"
+	}
+	return ""
 }
 
 // requestContext gives the global condition keys (IAM user guide, "AWS global
@@ -169,10 +186,8 @@ func (r *requestContext) via() string {
 
 // Lookup returns a key's values; keys are lower-case.
 func (r *requestContext) Lookup(key string) ([]string, bool) {
-	for k, v := range r.perm.Context {
-		if strings.EqualFold(k, key) {
-			return v, true
-		}
+	if v, ok := r.perm.Context[key]; ok {
+		return v, true
 	}
 	c := r.call.Caller
 	one := func(s string) ([]string, bool) { return []string{s}, s != "" }
@@ -186,7 +201,7 @@ func (r *requestContext) Lookup(key string) ([]string, bool) {
 	case "aws:principalaccount":
 		return one(c.AccountID)
 	case "aws:principaltype":
-		return one(map[aws.IdentityType]string{aws.Root: "Account", aws.IAMUser: "User", aws.AssumedRole: "AssumedRole", aws.FederatedUser: "FederatedUser", aws.Anonymous: "Anonymous"}[c.Type])
+		return one(principalType(c.Type))
 	case "aws:userid":
 		return one(c.PrincipalID)
 	case "aws:username":
@@ -208,6 +223,12 @@ func (r *requestContext) Lookup(key string) ([]string, bool) {
 			return nil, false // long-term credentials do not have the key
 		}
 		return yes(c.MFA)
+	case "aws:multifactorauthage":
+		if c.Session == nil || !c.MFA {
+			return nil, false
+		}
+		// The second factor was given when the session was made.
+		return one(strconv.FormatInt(max(0, int64(r.now().Sub(c.Session.CreationDate)/time.Second)), 10))
 	case "aws:tokenissuetime":
 		if c.Session == nil {
 			return nil, false
@@ -224,6 +245,11 @@ func (r *requestContext) Lookup(key string) ([]string, bool) {
 		return one(r.via())
 	case "aws:principalisawsservice":
 		return yes(c.Type == aws.AWSService)
+	case "aws:principalservicename":
+		if c.Type != aws.AWSService {
+			return nil, false
+		}
+		return one(c.InvokedBy)
 	case "aws:resourceaccount":
 		if r.perm.ResourceAccount != "" {
 			return one(r.perm.ResourceAccount)

@@ -32,8 +32,12 @@ func (p *managedPolicy) compile() error {
 	return err
 }
 
-// maxDocuments bounds the cache of session and resource policies.
-const maxDocuments = 4096
+// The cache of session and resource policies is bounded in number and in bytes
+// of text; a compiled policy takes a few times its text.
+const (
+	maxDocuments     = 4096
+	maxDocumentBytes = 8 << 20
+)
 
 // documents keeps the parsed form of policies that arrive as text with a call:
 // session policies and the policies of resources. Text and kind determine the
@@ -41,6 +45,7 @@ const maxDocuments = 4096
 type documents struct {
 	mu     sync.RWMutex
 	parsed map[documentKey]*policy.Policy
+	size   int // of the texts
 }
 
 type documentKey struct {
@@ -65,8 +70,12 @@ func (d *documents) get(text string, kind policy.Kind) (*policy.Policy, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.parsed) >= maxDocuments {
+	if len(d.parsed) >= maxDocuments || d.size+len(text) > maxDocumentBytes {
 		clear(d.parsed)
+		d.size = 0
+	}
+	if d.parsed[k] == nil {
+		d.size += len(text)
 	}
 	d.parsed[k] = p
 	return p, nil

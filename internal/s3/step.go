@@ -83,7 +83,7 @@ func (s *step) Permissions(c *call.Call, dst []call.Permission) ([]call.Permissi
 		if !validBucket(t.bucket) {
 			return dst, failure(http.StatusBadRequest, "InvalidBucketName", "The specified bucket is not valid.")
 		}
-		return append(dst, call.Permission{Action: op.action, Resource: bucketARN(t.bucket)}), nil
+		return append(dst, call.Permission{Action: op.action, Resource: bucketARN(t.bucket), Context: s.conditionKeys(c)}), nil
 	}
 	if s.bucket == nil {
 		return dst, noSuchBucket(t.bucket) // S3 tells everybody, before it asks for permissions
@@ -153,10 +153,16 @@ func (s *step) conditionKeys(c *call.Call) map[string][]string {
 			keys["s3:"+strings.ToLower(k)] = v[:1]
 		}
 	}
-	for _, h := range []string{"x-amz-acl", "x-amz-copy-source", "x-amz-metadata-directive", "x-amz-storage-class", "x-amz-server-side-encryption", "x-amz-content-sha256", "if-match", "if-none-match"} {
+	for _, h := range []string{"x-amz-acl", "x-amz-copy-source", "x-amz-metadata-directive", "x-amz-storage-class", "x-amz-server-side-encryption", "x-amz-content-sha256",
+		"x-amz-server-side-encryption-aws-kms-key-id", "x-amz-server-side-encryption-customer-algorithm", "x-amz-website-redirect-location",
+		"x-amz-grant-read", "x-amz-grant-write", "x-amz-grant-read-acp", "x-amz-grant-write-acp", "x-amz-grant-full-control", "x-amz-object-ownership",
+		"if-match", "if-none-match"} {
 		if v := s.req.Header.Get(h); v != "" {
 			keys["s3:"+h] = []string{v}
 		}
+	}
+	if v := s.req.Referer(); v != "" {
+		keys["aws:referer"] = []string{v}
 	}
 	if tags, err := url.ParseQuery(s.req.Header.Get("X-Amz-Tagging")); err == nil {
 		for k, v := range tags {
