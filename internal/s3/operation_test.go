@@ -116,7 +116,7 @@ func safe(t *testing.T, key string) {
 	}
 }
 
-func FuzzTarget(f *testing.F) {
+func FuzzTargetKey(f *testing.F) {
 	for _, s := range []string{"/", "/data/k?uploadId=u&partNumber=1", "/data/a/../b", "/data?delete", "/data/k?versionId=%2e%2e"} {
 		f.Add("GET", s)
 	}
