@@ -510,7 +510,7 @@ func writeQuery(w http.ResponseWriter, rq *request, s *step) {
 	var b strings.Builder
 	name := s.op.Name
 	b.WriteString("<" + name + `Response xmlns="` + rq.svc.XMLNamespace + `">`)
-	if s.out != nil && len(fieldsOf(reflect.TypeOf(s.out).Elem())) > 0 {
+	if s.out != nil && (s.op.EmptyResult || len(fieldsOf(reflect.TypeOf(s.out).Elem())) > 0) {
 		element(&b, name+"Result", func() { appendXML(&b, reflect.ValueOf(s.out)) })
 	}
 	element(&b, "ResponseMetadata", func() { element(&b, "RequestId", func() { b.WriteString(rq.c.RequestID) }) })

@@ -167,6 +167,9 @@ type Operation struct {
 	Omit []string
 	// NoResponse leaves responseElements null although the call mutates.
 	NoResponse bool
+	// EmptyResult says that an answer without members still has its result
+	// element in the query protocol, as the operation's model has a result.
+	EmptyResult bool
 	// NewInput makes the typed input to decode into.
 	NewInput func() any
 	// Permissions lists what a caller needs for this input.
@@ -239,6 +242,9 @@ func Refuses(code string) func(*Operation) {
 func At(path string, queryMembers ...string) func(*Operation) {
 	return func(o *Operation) { o.Path, o.QueryMembers = path, queryMembers }
 }
+
+// EmptyResult marks an operation whose model has a result without members.
+func EmptyResult(o *Operation) { o.EmptyResult = true }
 
 // External marks an operation with an effect outside the store.
 func External(o *Operation) { o.External = true }

@@ -3,6 +3,7 @@ package iam
 import (
 	"fmt"
 	"net/http"
+	"strings"
 
 	"spoor/internal/aws"
 )
@@ -64,6 +65,33 @@ func notAttachable(arn string) *aws.Error {
 
 func noPolicyVersion(arn, id string) *aws.Error {
 	return noSuchEntity("Policy %s version %s does not exist or is not attachable.", arn, id)
+}
+
+// invalidValue is the error of an input that violates IAM's model. For a name
+// or a path with other characters than it may have, IAM says in words what
+// others say with the pattern.
+func invalidValue(message string) error {
+	const one, pattern = "1 validation error detected: ", "' failed to satisfy constraint: Member must satisfy regular expression pattern: "
+	end := strings.LastIndex(message, pattern)
+	if end < 0 || !strings.HasPrefix(message, one) {
+		return validationError("%s", message)
+	}
+	start := strings.LastIndex(message[:end], " at '")
+	if start < 0 {
+		return validationError("%s", message)
+	}
+	member := message[start+len(" at '") : end]
+	switch message[end+len(pattern):] {
+	case `[\w+=,.@-]+`:
+		return validationError("The specified value for %s is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-", member)
+	case `(\u002F)|(\u002F[\u0021-\u007E]+\u002F)`:
+		return invalidPath(member)
+	}
+	return validationError("%s", message)
+}
+
+func invalidPath(member string) error {
+	return validationError("The specified value for %s is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters.", member)
 }
 
 // notOwnPolicy answers changes of policies that AWS, or another account, keeps.

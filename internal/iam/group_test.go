@@ -28,7 +28,15 @@ func TestGroupLife(t *testing.T) {
 			"EntityAlreadyExists: Group with name DEV already exists."},
 		{"bad path", func() error {
 			return drop(c.CreateGroup(ctx, &sdk.CreateGroupInput{GroupName: new("x"), Path: new("eng")}))
-		}, "ValidationError: "},
+		}, "ValidationError: The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters."},
+		{"path of other characters", func() error {
+			return drop(c.CreateGroup(ctx, &sdk.CreateGroupInput{GroupName: new("x"), Path: new("/a b/")}))
+		}, "ValidationError: The specified value for path is invalid."},
+		{"bad name", func() error { return drop(c.CreateGroup(ctx, &sdk.CreateGroupInput{GroupName: new("a b")})) },
+			"ValidationError: The specified value for groupName is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-"},
+		{"long name", func() error {
+			return drop(c.CreateGroup(ctx, &sdk.CreateGroupInput{GroupName: new(strings.Repeat("a", 129))}))
+		}, "ValidationError: 1 validation error detected: Value "},
 		{"denied", func() error { return drop(alice.CreateGroup(ctx, &sdk.CreateGroupInput{GroupName: new("x")})) },
 			"AccessDenied: User: arn:aws:iam::111122223333:user/alice is not authorized to perform: iam:CreateGroup on resource: arn:aws:iam::111122223333:group/x because no identity-based policy allows the iam:CreateGroup action"},
 		{"denied of what is not there", func() error { return drop(alice.GetGroup(ctx, &sdk.GetGroupInput{GroupName: new("none")})) }, "AccessDenied: "},

@@ -36,10 +36,18 @@ func (s *api) changeSettings(c *call.Call, fn func(ch *change, next *settings) e
 	return ch.setSettings(next)
 }
 
+// aliasPattern is what AWS's message shows. Go's regular expressions cannot
+// look ahead, so the check is written out.
+const aliasPattern = "^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$"
+
 // createAlias gives the account its alias, in place of the one it had. Aliases
 // are unique among all accounts.
 func (s *api) createAlias(c *call.Call, in *sdk.CreateAccountAliasInput) (*sdk.CreateAccountAliasOutput, error) {
 	alias := str(in.AccountAlias)
+	if strings.Trim(alias, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || strings.HasPrefix(alias, "-") || strings.HasSuffix(alias, "-") || strings.Contains(alias, "--") {
+		return nil, validationError("1 validation error detected: Value '%s' at 'accountAlias' failed to satisfy constraint: Member must satisfy regular expression pattern: %s",
+			alias, aliasPattern)
+	}
 	err := s.changeSettings(c, func(_ *change, next *settings) error {
 		for _, other := range s.d.current.Load().accounts { // begin holds the lock
 			if other.settings.Alias == alias {

@@ -95,9 +95,6 @@ func (s *api) createGroup(c *call.Call, in *sdk.CreateGroupInput) (*sdk.CreateGr
 		return nil, err
 	}
 	g := &group{ID: newID(prefixGroup), Name: name, Path: pathOr(in.Path), Created: s.d.wholeSecond()}
-	if err := badPath(g.Path); err != nil {
-		return nil, err
-	}
 	if err := ch.setGroup(nil, g); err != nil {
 		return nil, err
 	}
@@ -143,7 +140,7 @@ func (s *api) updateGroup(c *call.Call, in *sdk.UpdateGroupInput) (*sdk.UpdateGr
 		if p := str(in.NewPath); p != "" {
 			g.Path = p
 		}
-		return badPath(g.Path)
+		return nil
 	})
 	return &sdk.UpdateGroupOutput{}, err
 }

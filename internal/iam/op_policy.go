@@ -100,9 +100,6 @@ func (s *api) createPolicy(c *call.Call, in *sdk.CreatePolicyInput) (*sdk.Create
 	now := s.d.wholeSecond()
 	p := &managedPolicy{ID: newID(prefixPolicy), Name: name, Path: pathOr(in.Path), Created: now, Updated: now, Description: str(in.Description),
 		Default: "v1", Next: 2, Versions: []policyVersion{{ID: "v1", Document: str(in.PolicyDocument), Created: now}}}
-	if err := badPath(p.Path); err != nil {
-		return nil, err
-	}
 	p.ARN = ch.acc.arn("policy", p.Path, p.Name)
 	if p.Tags, err = setTags(nil, in.Tags); err != nil {
 		return nil, err

@@ -134,9 +134,6 @@ func (s *api) createProfile(c *call.Call, in *sdk.CreateInstanceProfileInput) (*
 		return nil, err
 	}
 	p := &instanceProfile{ID: newID(prefixProfile), Name: name, Path: pathOr(in.Path), Created: s.d.wholeSecond()}
-	if err := badPath(p.Path); err != nil {
-		return nil, err
-	}
 	if p.Tags, err = setTags(nil, in.Tags); err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ func (s *api) roleOperations() []call.Operation {
 		}, s.createRole),
 		op("GetRole", func(c *call.Call, in *sdk.GetRoleInput) target { return s.onRole(c, in.RoleName) }, s.getRole, call.ReadOnly),
 		op("ListRoles", func(c *call.Call, in *sdk.ListRolesInput) target { return onPath(c, "role", in.PathPrefix, "") }, s.listRoles, call.ReadOnly),
-		op("UpdateRole", func(c *call.Call, in *sdk.UpdateRoleInput) target { return s.onRole(c, in.RoleName) }, s.updateRole),
+		op("UpdateRole", func(c *call.Call, in *sdk.UpdateRoleInput) target { return s.onRole(c, in.RoleName) }, s.updateRole, call.EmptyResult),
 		op("UpdateRoleDescription", func(c *call.Call, in *sdk.UpdateRoleDescriptionInput) target { return s.onRole(c, in.RoleName) }, s.updateRoleDescription),
 		op("UpdateAssumeRolePolicy", func(c *call.Call, in *sdk.UpdateAssumeRolePolicyInput) target { return s.onRole(c, in.RoleName) }, s.updateTrust),
 		op("DeleteRole", func(c *call.Call, in *sdk.DeleteRoleInput) target { return s.onRole(c, in.RoleName) }, s.deleteRole),
@@ -79,9 +79,6 @@ func (s *api) createRole(c *call.Call, in *sdk.CreateRoleInput) (*sdk.CreateRole
 	}
 	r := &role{ID: newID(prefixRole), Name: name, Path: pathOr(in.Path), Created: s.d.wholeSecond(), Description: str(in.Description), Trust: str(in.AssumeRolePolicyDocument)}
 	if r.MaxSession, err = maxSession(in.MaxSessionDuration); err != nil {
-		return nil, err
-	}
-	if err := badPath(r.Path); err != nil {
 		return nil, err
 	}
 	if r.Tags, err = setTags(nil, in.Tags); err != nil {

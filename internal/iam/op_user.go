@@ -86,9 +86,6 @@ func (s *api) createUser(c *call.Call, in *sdk.CreateUserInput) (*sdk.CreateUser
 		return nil, err
 	}
 	u := &user{ID: newID(prefixUser), Name: name, Path: pathOr(in.Path), Created: s.d.wholeSecond()}
-	if err := badPath(u.Path); err != nil {
-		return nil, err
-	}
 	if u.Tags, err = setTags(nil, in.Tags); err != nil {
 		return nil, err
 	}
@@ -158,7 +155,7 @@ func (s *api) updateUser(c *call.Call, in *sdk.UpdateUserInput) (*sdk.UpdateUser
 		if p := str(in.NewPath); p != "" {
 			u.Path = p
 		}
-		return badPath(u.Path)
+		return nil
 	})
 	return &sdk.UpdateUserOutput{}, err
 }

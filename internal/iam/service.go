@@ -57,7 +57,7 @@ func (d *Directory) Service() *call.Service {
 	return &call.Service{
 		Name: service, EventSource: "iam.amazonaws.com", APIVersion: "2010-05-08", Protocol: call.Query,
 		XMLNamespace: "https://iam.amazonaws.com/doc/2010-05-08/", Global: true,
-		Operations: ops, Refused: refusedOperations(), RefusedError: refusedErrors(),
+		Operations: ops, Refused: refusedOperations(), RefusedError: refusedErrors(), ValidationError: invalidValue,
 	}
 }
 
@@ -383,15 +383,6 @@ func optional(s string) *string {
 func quota(have, limit int, name string) error {
 	if have >= limit {
 		return limitExceeded(name, limit)
-	}
-	return nil
-}
-
-// badPath rejects what the model's pattern lets through: a path that does not
-// begin and end with a slash.
-func badPath(p string) error {
-	if !strings.HasPrefix(p, "/") || !strings.HasSuffix(p, "/") {
-		return validationError("The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters.")
 	}
 	return nil
 }

@@ -240,11 +240,30 @@ func (v *validator) length(s *shape, n int64, what, path string) {
 	}
 }
 
+// javaEscape is a character by its number as the models write it.
+var javaEscape = regexp.MustCompile(`\\u([0-9A-Fa-f]{4})`)
+
+// Compile compiles a model's pattern, which is Java's and must match all of a
+// text. It fails for what Go's engine cannot express.
+func Compile(pattern string) (*regexp.Regexp, error) {
+	return regexp.Compile(`\A(?:` + javaEscape.ReplaceAllString(pattern, `\x{$1}`) + `)\z`)
+}
+
+// compiled compiles a pattern of the embedded data, which the generator has
+// compiled before.
+func compiled(pattern string) *regexp.Regexp {
+	p, err := Compile(pattern)
+	if err != nil {
+		panic(fmt.Sprintf("model: the embedded pattern %s: %v", pattern, err))
+	}
+	return p
+}
+
 func (v *validator) text(s *shape, str, path string) {
 	what := shown(s, str)
 	v.length(s, int64(utf8.RuneCountInString(str)), what, path)
 	if s.Pattern != "" {
-		s.once.Do(func() { s.pattern = regexp.MustCompile(`\A(?:` + s.Pattern + `)\z`) })
+		s.once.Do(func() { s.pattern = compiled(s.Pattern) })
 		if !s.pattern.MatchString(str) {
 			v.add("%s at '%s' failed to satisfy constraint: Member must satisfy regular expression pattern: %s", what, path, s.Pattern)
 		}

@@ -15,9 +15,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"sort"
+
+	"spoor/internal/awshttp/model"
 )
 
 // services are the models to keep, by botocore's directory name.
@@ -159,7 +160,7 @@ func keep(src *source, out *reduced, name string) error {
 	// Patterns are Java's; the few that Go's engine cannot express are left to
 	// the operation itself.
 	if in.Pattern != "" {
-		if _, err := regexp.Compile(in.Pattern); err == nil {
+		if _, err := model.Compile(in.Pattern); err == nil {
 			s.Pattern = in.Pattern
 		}
 	}
