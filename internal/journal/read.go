@@ -37,7 +37,16 @@ func (j *Journal) Read(after, to uint64, fn func(Item) (bool, error)) error {
 	}
 }
 
-// Read reads a store's journal without a committer, for offline tools.
+// GapError says that records are missing from the middle of the journal, which
+// the journal itself never causes.
+type GapError struct{ First, Last uint64 } // their sequence numbers
+
+func (e *GapError) Error() string {
+	return fmt.Sprintf("records %d to %d are missing from the journal", e.First, e.Last)
+}
+
+// Read reads a store's journal without a committer, for offline tools. A gap is
+// a *GapError; fn has then seen every record before it.
 func Read(store *kv.Store, after, to uint64, fn func(Item) (bool, error)) error {
 	if to <= after {
 		return nil
@@ -49,7 +58,7 @@ func Read(store *kv.Store, after, to uint64, fn func(Item) (bool, error)) error 
 			return false, err
 		}
 		if want != 0 && it.Seq != want {
-			return false, fmt.Errorf("records %d to %d are missing from the journal", want, it.Seq-1)
+			return false, &GapError{want, it.Seq - 1}
 		}
 		want = it.Seq + 1
 		return fn(it)

@@ -89,11 +89,24 @@ func FromStore(store *kv.Store, arn string) (Config, []Finding, error) {
 	return c, findings, nil
 }
 
-// undelivered checks that every record behind the last planned file is still
-// in the journal, by the numbers of its account and region.
+// undelivered checks that every record that a trail has still to look at is in
+// the journal, by the numbers of its account and region. Behind the last
+// planned file that is all of them; a trail that has just begun has looked at
+// none, and they are numbered from the first one on that is there.
 func undelivered(store *kv.Store, arn string, s *trail.Delivered) ([]Finding, error) {
+	from, next := s.Cursor, s.Covered+1
 	if !s.Following {
-		return nil, nil
+		v, err := store.Get(kv.Key(kv.SpaceCursor, trail.CursorName(arn)))
+		if errors.Is(err, kv.ErrNotFound) {
+			return nil, nil // nothing keeps the journal for this trail
+		}
+		if err == nil && len(v) != 8 {
+			err = record.ErrDamaged
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the trail's place in the journal: %w", err)
+		}
+		from, next = binary.BigEndian.Uint64(v), 0
 	}
 	_, account, _, err := digest.TrailName(arn)
 	if err != nil {
@@ -107,11 +120,10 @@ func undelivered(store *kv.Store, arn string, s *trail.Delivered) ([]Finding, er
 	gap := func(from, to uint64) {
 		out = append(out, Finding{Kind: JournalGap, Region: s.Region, FirstSeq: from, LastSeq: to, Detail: "records that are not delivered yet are missing from the journal"})
 	}
-	next := s.Covered + 1
 	if s.Rebased {
 		next = 0
 	}
-	err = journal.Read(store, s.Cursor, ^uint64(0)-1, func(it journal.Item) (bool, error) {
+	look := func(it journal.Item) (bool, error) {
 		if it.Field(record.FieldRegion) != s.Region || it.Field(record.FieldAccount) != account {
 			return true, nil
 		}
@@ -120,7 +132,15 @@ func undelivered(store *kv.Store, arn string, s *trail.Delivered) ([]Finding, er
 		}
 		next = it.StreamSeq + 1
 		return true, nil
-	})
+	}
+	for {
+		err = journal.Read(store, from, ^uint64(0)-1, look)
+		var lost *journal.GapError
+		if !errors.As(err, &lost) {
+			break
+		}
+		from = lost.Last // the numbers say whose records are lost
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the journal: %w", err)
 	}
