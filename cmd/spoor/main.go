@@ -1,4 +1,5 @@
-// Command spoor is the server and its tools: serve, env, verify, tail.
+// Command spoor is the server and its tools: serve, env, verify, tail, key,
+// account.
 package main
 
 import (
@@ -25,6 +26,8 @@ type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the server."`
 	Env     envCmd     `cmd:"" help:"Print shell exports for the AWS CLI, SDKs and Cassandra clients."`
 	Verify  verifyCmd  `cmd:"" help:"Verify a trail's log files and digests."`
+	Key     keyCmd     `cmd:"" help:"The master key that seals secrets at rest."`
+	Account accountCmd `cmd:"" help:"Accounts of a running server."`
 	Tail    tailCmd    `cmd:"" help:"Print records as they are made."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 	Gateway gatewayCmd `cmd:"" hidden:"" help:"The embedded object gateway; started by serve."`

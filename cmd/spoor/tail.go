@@ -23,10 +23,11 @@ const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b
 const maxRecordLine = 1 << 20
 
 type tailCmd struct {
-	Data  string            `help:"Data directory of the server." default:"./data" env:"SPOOR_DATA" type:"path"`
-	After *uint64           `help:"Begin after this sequence number; 0 is the oldest record kept. Default: new records only."`
-	Where map[string]string `help:"Only records whose field has this value, such as eventName=Insert or userIdentity.userName=alice. May be repeated." placeholder:"FIELD=VALUE"`
-	JSON  bool              `help:"Print whole records."`
+	Data    string            `help:"Data directory of the server." default:"./data" env:"SPOOR_DATA" type:"path"`
+	After   *uint64           `help:"Begin after this sequence number; 0 is the oldest record kept. Default: new records only."`
+	Where   map[string]string `help:"Only records whose field has this value, such as eventName=Insert or userIdentity.userName=alice. May be repeated." placeholder:"FIELD=VALUE"`
+	Account string            `help:"Account whose records are printed. Default: the server's own." placeholder:"ID"`
+	JSON    bool              `help:"Print whole records."`
 }
 
 func (tailCmd) Help() string {
@@ -50,7 +51,10 @@ func (t tailCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	p := creds.Profiles["admin"]
+	p, err := profileOf(creds, ends, t.Account, "admin")
+	if err != nil {
+		return err
+	}
 	if err := v4.NewSigner().SignHTTP(ctx, aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.SecretAccessKey}, req, emptyHash, "cloudtrail", ends.Region, time.Now()); err != nil {
 		return fmt.Errorf("signing: %w", err)
 	}

@@ -26,7 +26,9 @@ type Config struct {
 	AllowPlainCQL bool `name:"allow-plain-cql" help:"Let --cql-plain listen beyond loopback: passwords then cross the network in the clear." env:"SPOOR_ALLOW_PLAIN_CQL"`
 
 	Account string `help:"Account id, 12 digits." default:"123456789012" env:"SPOOR_ACCOUNT"`
-	Region  string `help:"Region of calls that name none." default:"us-east-1" env:"SPOOR_REGION"`
+	// Accounts are made at the start where they do not exist.
+	Accounts []string `help:"Further account ids, separated by commas. spoor account add makes one while the server runs." env:"SPOOR_ACCOUNTS" placeholder:"ID"`
+	Region   string   `help:"Region of calls that name none." default:"us-east-1" env:"SPOOR_REGION"`
 
 	DeliveryInterval time.Duration `help:"How long a log file collects records before it is delivered (1s to 15m)." default:"15s" env:"SPOOR_DELIVERY_INTERVAL"`
 	DigestInterval   time.Duration `help:"Time between digest files (10s to 24h). AWS's is one hour." default:"1h" env:"SPOOR_DIGEST_INTERVAL"`
@@ -98,6 +100,11 @@ func (c *Config) Validate() error {
 	}
 	if !accountID.MatchString(c.Account) {
 		bad("account", "%q is not 12 digits", c.Account)
+	}
+	for _, id := range c.Accounts {
+		if !accountID.MatchString(id) {
+			bad("accounts", "%q is not 12 digits", id)
+		}
 	}
 	if !regionName.MatchString(c.Region) {
 		bad("region", "%q is not a region name such as us-east-1", c.Region)

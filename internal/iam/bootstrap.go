@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 
+	"spoor/internal/call"
 	"spoor/internal/kv"
 )
 
@@ -45,21 +46,69 @@ func (d *Directory) Bootstrap(id string, commit func(Bootstrap, *kv.Batch) error
 	if d.HasAccount(id) {
 		return fmt.Errorf("%w: %s", ErrAccountExists, id)
 	}
-	now := d.wholeSecond()
-	ch := &change{d: d, batch: d.store.NewBatch(), acc: newAccount(&settings{ID: id, Created: now})}
-	root, key := ch.newKey(), ch.newKey()
-	cred, password := d.newServiceCredential(CQLService, AdminUser+"-at-"+id)
-	s := &settings{ID: id, Created: now, RootKeys: []accessKey{root}}
-	u := &user{ID: newID(prefixUser), Name: AdminUser, Path: "/", Created: now, Keys: []accessKey{key},
-		Credentials: []serviceCredential{cred}, grants: grants{Attached: []string{managedARN("AdministratorAccess")}}}
-	if err := errors.Join(ch.setSettings(s), ch.setUser(nil, u)); err != nil {
+	ch := d.newAccountChange(id, d.store.NewBatch())
+	made, err := ch.fillAccount("")
+	if err != nil {
 		return errors.Join(err, ch.batch.Close())
 	}
-	made := Bootstrap{Account: id, RootAccessKeyID: root.ID, RootSecret: root.secret, AdminKeyID: key.ID, AdminSecret: key.secret,
-		CQLUser: cred.UserName, CQLPassword: password}
 	if err := commit(made, ch.batch); err != nil {
 		return fmt.Errorf("creating account %s: %w", id, err)
 	}
 	ch.publish()
+	return nil
+}
+
+// newAccountChange is the change that makes an account. The caller holds d.mu.
+func (d *Directory) newAccountChange(id string, batch *kv.Batch) *change {
+	return &change{d: d, batch: batch, acc: newAccount(&settings{ID: id, Created: d.wholeSecond()})}
+}
+
+// fillAccount makes what an account starts with.
+func (ch *change) fillAccount(alias string) (Bootstrap, error) {
+	id, now := ch.acc.settings.ID, ch.acc.settings.Created
+	root, key := ch.newKey(), ch.newKey()
+	cred, password := ch.d.newServiceCredential(CQLService, AdminUser+"-at-"+id)
+	s := &settings{ID: id, Created: now, Alias: alias, RootKeys: []accessKey{root}}
+	u := &user{ID: newID(prefixUser), Name: AdminUser, Path: "/", Created: now, Keys: []accessKey{key},
+		Credentials: []serviceCredential{cred}, grants: grants{Attached: []string{managedARN("AdministratorAccess")}}}
+	made := Bootstrap{Account: id, RootAccessKeyID: root.ID, RootSecret: root.secret, AdminKeyID: key.ID, AdminSecret: key.secret,
+		CQLUser: cred.UserName, CQLPassword: password}
+	return made, errors.Join(ch.setSettings(s), ch.setUser(nil, u))
+}
+
+// aliasName is the form of an account alias (IAM API reference,
+// CreateAccountAlias).
+var aliasName = regexp.MustCompile(`^[a-z0-9](([a-z0-9]|-[a-z0-9]){1,61}[a-z0-9])$`)
+
+// CreateAccount is Bootstrap for a call of a running server: the account and the
+// call's record become durable together. keep gets the credentials before.
+//
+// Crash story: what keep has kept of an account that did not become durable is
+// replaced when the account is made after all.
+func (d *Directory) CreateAccount(c *call.Call, id, alias string, keep func(Bootstrap) error) error {
+	if !accountID.MatchString(id) {
+		return validationError("The account id %s is not 12 digits.", id)
+	}
+	if alias != "" && (!aliasName.MatchString(alias) || accountID.MatchString(alias)) {
+		return validationError("The account alias is invalid: 3 to 63 lower-case letters, digits and single dashes, and no account id.")
+	}
+	c.Tx.Lock(&d.mu)
+	for have, a := range d.current.Load().accounts {
+		if have == id {
+			return alreadyExists("The account %s already exists.", id)
+		}
+		if alias != "" && a.settings.Alias == alias {
+			return alreadyExists("The account alias %s already exists.", alias)
+		}
+	}
+	ch := d.newAccountChange(id, c.Tx.Batch())
+	made, err := ch.fillAccount(alias)
+	if err != nil {
+		return err
+	}
+	if err := keep(made); err != nil {
+		return err
+	}
+	c.Tx.OnCommit(ch.publish)
 	return nil
 }

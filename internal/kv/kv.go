@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -28,6 +29,9 @@ const FormatVersion = 1
 
 // ErrNotFound is returned by Get for an absent key.
 var ErrNotFound = errors.New("kv: not found")
+
+// ErrInUse is returned by Open for a store that another process has open.
+var ErrInUse = errors.New("kv: another process has the store open")
 
 // Options configure Open. The zero value is for production.
 type Options struct {
@@ -122,6 +126,9 @@ func Open(dir string, o Options) (*Store, error) {
 			RewriteMinimumAge: time.Hour, TargetGarbageRatio: 0.3}
 	}
 	db, err := pebble.Open(dir, po)
+	if errors.Is(err, syscall.EAGAIN) {
+		return nil, fmt.Errorf("opening the store in %s: %w: %w", filepath.Clean(dir), ErrInUse, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the store in %s: %w", filepath.Clean(dir), err)
 	}
@@ -148,6 +155,10 @@ func (s *Store) checkFormat() error {
 	}
 	return nil
 }
+
+// Apply makes a batch durable, for offline tools: a server writes through its
+// journal. It takes the batch over.
+func (s *Store) Apply(b *Batch) error { return errors.Join(b.b.Commit(pebble.Sync), b.Close()) }
 
 // Close closes the store. Iterators and batches must be closed before.
 func (s *Store) Close() error { return s.db.Close() }

@@ -30,6 +30,30 @@ type Profile struct {
 type Credentials struct {
 	Account  string             `json:"account"`
 	Profiles map[string]Profile `json:"profiles"` // "root", "admin"
+	// Accounts are the profiles of the accounts made later, by account.
+	Accounts map[string]map[string]Profile `json:"accounts,omitempty"`
+}
+
+// Of are an account's profiles.
+func (c *Credentials) Of(account string) (map[string]Profile, bool) {
+	if account == c.Account {
+		return c.Profiles, true
+	}
+	p, ok := c.Accounts[account]
+	return p, ok
+}
+
+// set keeps an account's profiles. The first account of a data directory stays
+// where old programs look for it.
+func (c *Credentials) set(account string, p map[string]Profile) {
+	if c.Account == "" || c.Account == account {
+		c.Account, c.Profiles = account, p
+		return
+	}
+	if c.Accounts == nil {
+		c.Accounts = map[string]map[string]Profile{}
+	}
+	c.Accounts[account] = p
 }
 
 // Endpoints is the content of endpoints.json.
@@ -38,6 +62,8 @@ type Endpoints struct {
 	CQL    string `json:"cql"`
 	Region string `json:"region"`
 	CAFile string `json:"ca_file"`
+	// Account is the account of calls that name none.
+	Account string `json:"account"`
 	// CQLPlain is the address without TLS, "" when it is off.
 	CQLPlain string `json:"cql_plain,omitempty"`
 	// Debug is the address of the profiles, "" when they are off.

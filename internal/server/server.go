@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"spoor/internal/athena"
+	"spoor/internal/aws"
 	"spoor/internal/awshttp"
 	"spoor/internal/call"
 	"spoor/internal/cloudtrail"
@@ -39,7 +40,6 @@ import (
 	"spoor/internal/objects"
 	"spoor/internal/oidc"
 	"spoor/internal/s3"
-	"spoor/internal/seal"
 	"spoor/internal/sts"
 	"spoor/internal/trail"
 )
@@ -59,7 +59,10 @@ type Server struct {
 	cfg    config.Config
 	log    *slog.Logger
 	fresh  bool
-	sealer string // where the master key is, for the greeting
+	sealer string // which master key it is and where, for the greeting
+
+	// credentials is held while credentials.json changes.
+	credentials sync.Mutex
 
 	store     *kv.Store
 	journal   *journal.Journal
@@ -143,24 +146,18 @@ func (s *Server) openStores(ctx context.Context) (err error) {
 }
 
 func (s *Server) openIdentities(context.Context) error {
-	key := s.cfg.MasterKey
-	s.sealer = key
-	if key == "" {
-		key = filepath.Join(s.cfg.Data, "keys", "master.key")
-		s.sealer = key + " (inside the data directory; --master-key keeps it elsewhere)"
-		if err := os.MkdirAll(filepath.Dir(key), 0o700); err != nil {
-			return fmt.Errorf("creating the key directory: %w", err)
-		}
-	}
-	sealer, err := seal.LoadOrCreate(key)
+	sealer, err := s.openKey()
 	if err != nil {
 		return err
 	}
 	if s.directory, err = iam.Open(iam.Config{Store: s.store, Sealer: sealer, Log: s.log}); err != nil {
 		return err
 	}
-	if !s.directory.HasAccount(s.cfg.Account) {
-		if err := s.directory.Bootstrap(s.cfg.Account, s.keepCredentials); err != nil {
+	for _, id := range append([]string{s.cfg.Account}, s.cfg.Accounts...) {
+		if s.directory.HasAccount(id) {
+			continue
+		}
+		if err := s.directory.Bootstrap(id, s.keepCredentials); err != nil {
 			return err
 		}
 	}
@@ -193,20 +190,6 @@ func (l *lateBucket) Policy(ctx context.Context, bucket string) (string, string,
 
 func (l *lateBucket) Put(ctx context.Context, bucket, key string, body []byte, o trail.PutOptions) error {
 	return trailBucket{l.s.objects, l.s.registry}.Put(ctx, bucket, key, body, o)
-}
-
-// keepCredentials writes the first credentials to their file before they are
-// in the store: a crash in between leaves a file whose credentials do not
-// exist, and the next start replaces it.
-func (s *Server) keepCredentials(b iam.Bootstrap, batch *kv.Batch) error {
-	c := Credentials{Account: b.Account, Profiles: map[string]Profile{
-		"root":  {AccessKeyID: b.RootAccessKeyID, SecretAccessKey: b.RootSecret},
-		"admin": {AccessKeyID: b.AdminKeyID, SecretAccessKey: b.AdminSecret, CQLUser: b.CQLUser, CQLPassword: b.CQLPassword},
-	}}
-	if err := writeJSON(filepath.Join(s.cfg.Data, credentialsFile), c); err != nil {
-		return errors.Join(err, batch.Close())
-	}
-	return s.journal.Commit(batch)
 }
 
 func (s *Server) openTrails(context.Context) (err error) {
@@ -304,9 +287,15 @@ func (s *Server) schemaChanged(_, _ string, change frame.SchemaChange) {
 	}
 }
 
+func cassandraHost(region string) string { return "cassandra." + region + ".amazonaws.com" }
+
 // hosts are the names that the server's certificate is for.
 func (s *Server) hosts() []string {
-	out := []string{"localhost", "127.0.0.1", "::1", "*.localhost", "s3.localhost", "*.s3.localhost", "cassandra." + s.cfg.Region + ".amazonaws.com"}
+	out := []string{"localhost", "127.0.0.1", "::1", "*.localhost", "s3.localhost", "*.s3.localhost", cassandraHost(s.cfg.Region)}
+	// A CQL client says by the name it asks TLS for which region it means.
+	for _, region := range aws.Regions() {
+		out = append(out, cassandraHost(region))
+	}
 	for _, addr := range []string{s.cfg.HTTP, s.cfg.CQL} {
 		host, _, err := net.SplitHostPort(addr)
 		if err == nil && host != "" && host != "0.0.0.0" && host != "::" && host != "127.0.0.1" && host != "localhost" {
@@ -331,6 +320,7 @@ func (s *Server) openHTTP(context.Context) error {
 	mux.HandleFunc("GET /_spoor/health", s.health)
 	mux.HandleFunc("GET /_spoor/checkpoint-key", s.checkpointKey)
 	mux.HandleFunc("GET /_spoor/tail", s.tail)
+	mux.HandleFunc("POST "+accountsPath, s.createAccount)
 	mux.Handle("/", s.handler)
 	s.http = &http.Server{Handler: patient(bare(mux, s.handler), s.cfg.ClientTimeout), ReadHeaderTimeout: s.cfg.ClientTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
@@ -421,7 +411,7 @@ func (s *Server) serveCQL(what string, l net.Listener) {
 
 // announce writes the addresses down for `spoor env`.
 func (s *Server) announce(context.Context) error {
-	s.ends.Region = s.cfg.Region
+	s.ends.Region, s.ends.Account = s.cfg.Region, s.cfg.Account
 	s.ends.CAFile = filepath.Join(s.cfg.Data, tlsDir, CAFile)
 	return writeJSON(filepath.Join(s.cfg.Data, endpointsFile), s.ends)
 }

@@ -56,6 +56,8 @@ type Server struct {
 	Account  string
 	CAFile   string
 	Profiles map[string]Profile
+	// Others are the profiles of further accounts.
+	Others map[string]map[string]Profile
 
 	args []string
 	cmd  *exec.Cmd
@@ -191,13 +193,14 @@ func (s *Server) readEndpoints() error {
 		return err
 	}
 	var creds struct {
-		Account  string             `json:"account"`
-		Profiles map[string]Profile `json:"profiles"`
+		Account  string                        `json:"account"`
+		Profiles map[string]Profile            `json:"profiles"`
+		Accounts map[string]map[string]Profile `json:"accounts"`
 	}
 	if err := json.Unmarshal(raw, &creds); err != nil {
 		return err
 	}
-	s.Account, s.Profiles = creds.Account, creds.Profiles
+	s.Account, s.Profiles, s.Others = creds.Account, creds.Profiles, creds.Accounts
 	return nil
 }
 
