@@ -103,6 +103,30 @@ func TestRequestContext(t *testing.T) {
 	}
 }
 
+// TestDenials: who is told why.
+func TestDenials(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	alice := &aws.Caller{Type: aws.IAMUser, AccountID: testAccount, PrincipalID: "AIDAX", ARN: "arn:aws:iam::" + testAccount + ":user/alice", UserName: "alice"}
+	for _, c := range []struct {
+		who  *aws.Caller
+		perm call.Permission
+		want string
+	}{
+		{alice, call.Permission{Action: "s3:GetObject", Resource: "arn:aws:s3:::data/a"},
+			"User: arn:aws:iam::" + testAccount + `:user/alice is not authorized to perform: s3:GetObject on resource: "arn:aws:s3:::data/a" because no identity-based policy allows the s3:GetObject action`},
+		{alice, call.Permission{Action: "s3:GetObject", Resource: "arn:aws:s3:::theirs/a", ResourceAccount: "999988887777"}, "Access Denied"},
+		{aws.AnonymousCaller(), call.Permission{Action: "s3:GetObject", Resource: "arn:aws:s3:::data/a", ResourceAccount: testAccount}, "Access Denied"},
+		{alice, call.Permission{Action: "cloudtrail:LookupEvents", Resource: "*"},
+			"User: arn:aws:iam::" + testAccount + ":user/alice is not authorized to perform: cloudtrail:LookupEvents because no identity-based policy allows the cloudtrail:LookupEvents action"},
+	} {
+		err := w.dir.Authorize(w.ctx, &call.Call{Caller: c.who, AccountID: testAccount, Region: "us-east-1"}, []call.Permission{c.perm})
+		if e := aws.AsError(err); err == nil || e.Code != "AccessDenied" || e.Message != c.want {
+			t.Errorf("%s of %s: %v, want %s", c.perm.Action, c.who.ARN, err, c.want)
+		}
+	}
+}
+
 // TestDocumentsAreBounded: policies that come with calls do not fill memory.
 func TestDocumentsAreBounded(t *testing.T) {
 	t.Parallel()

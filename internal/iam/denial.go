@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"sort"
+	"strings"
 
 	"spoor/internal/aws"
 	"spoor/internal/call"
@@ -80,9 +81,14 @@ type sealedDenial struct {
 // denial is the error of a permission that is not granted.
 func (d *Directory) denial(c *call.Call, p *call.Permission, dec policy.Decision) error {
 	message := dec.Message(c.Caller.ARN, p.Action, p.Resource)
-	if c.Caller.Type == aws.WebIdentityUser {
+	switch {
+	case c.Caller.Type == aws.WebIdentityUser:
 		// Strangers are not told why.
 		message = "Not authorized to perform " + p.Action
+	case strings.HasPrefix(p.Action, "s3:") && p.ResourceAccount != "" && p.ResourceAccount != c.Caller.AccountID:
+		// S3 explains to callers of the bucket's account only (S3 user guide,
+		// "Troubleshoot access denied (403 Forbidden) errors in Amazon S3").
+		message = "Access Denied"
 	}
 	return &aws.Error{Op: "iam.Authorize", Kind: aws.Denied, Code: "AccessDenied", Message: message, Encoded: d.encodeDenial(c, p, dec)}
 }

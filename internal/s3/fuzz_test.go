@@ -37,7 +37,7 @@ func (owner) AuthenticateS3(r *http.Request) (*Identity, error) {
 
 func (owner) Authorize(_ context.Context, _ *call.Call, perms []call.Permission) error {
 	for _, p := range perms {
-		if p.Action == "s3:DeleteObject" && strings.Contains(p.Resource, "/") {
+		if strings.HasPrefix(p.Action, "s3:DeleteObject") && strings.Contains(p.Resource, "/") {
 			return aws.NewError(aws.Denied, "AccessDenied", "Access Denied")
 		}
 	}
