@@ -283,18 +283,6 @@ func (p *Policy) ContextKeys() []string {
 	return out
 }
 
-// Public reports whether a statement grants something to everybody without a
-// condition, which is what S3 calls a public policy.
-func (p *Policy) Public() bool {
-	for i := range p.statements {
-		s := &p.statements[i]
-		if !s.deny && s.principals != nil && (s.principals.any || s.principals.not) && len(s.conditions) == 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // OnlyService reports whether the policy names actions of one service only; a *
 // is an action of every service.
 func (p *Policy) OnlyService(name string) bool {

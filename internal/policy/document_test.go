@@ -151,3 +151,36 @@ func TestExplain(t *testing.T) {
 		}
 	}
 }
+
+// TestPublic: what S3 calls public.
+func TestPublic(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		st   string
+		want bool
+	}{
+		{`"Effect": "Allow", "Principal": "*"`, true},
+		{`"Effect": "Allow", "Principal": {"AWS": ["111111111111", "*"]}`, true},
+		{`"Effect": "Allow", "NotPrincipal": {"AWS": "111111111111"}`, true},
+		{`"Effect": "Deny", "Principal": "*"`, false},
+		{`"Effect": "Allow", "Principal": {"AWS": "111111111111"}`, false},
+		{`"Effect": "Allow", "Principal": {"Service": "cloudtrail.amazonaws.com"}`, false},
+		{`"Effect": "Allow", "Principal": "*", "Condition": {"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}`, false},
+		{`"Effect": "Allow", "Principal": "*", "Condition": {"IpAddress": {"aws:SourceIp": ["203.0.113.0/24", "0.0.0.0/1"]}}`, true},
+		{`"Effect": "Allow", "Principal": "*", "Condition": {"IpAddress": {"aws:SourceIp": "2000::/3"}}`, true},
+		{`"Effect": "Allow", "Principal": "*", "Condition": {"NotIpAddress": {"aws:SourceIp": "203.0.113.0/24"}}`, true},
+		{`"Effect": "Allow", "Principal": "*", "Condition": {"Bool": {"aws:SecureTransport": "true"}}`, true},
+		{`"Effect": "Allow", "Principal": "*", "Condition": {"StringEquals": {"aws:PrincipalAccount": "111111111111"}}`, false},
+		{`"Effect": "Allow", "Principal": "*", "Condition": {"StringEqualsIfExists": {"aws:PrincipalAccount": "111111111111"}}`, true},
+		{`"Effect": "Allow", "Principal": "*", "Condition": {"StringLike": {"aws:PrincipalAccount": "1*"}}`, true},
+		{`"Effect": "Allow", "Principal": "*", "Condition": {"StringEquals": {"aws:PrincipalAccount": "${aws:ResourceAccount}"}}`, true},
+		{`"Effect": "Allow", "Principal": "*", "Condition": {"ArnLike": {"aws:SourceArn": "arn:aws:cloudtrail:us-east-1:111111111111:trail/t"}}`, false},
+		{`"Effect": "Allow", "Principal": "*", "Condition": {"ForAllValues:StringEquals": {"aws:SourceAccount": "111111111111"}}`, true},
+		{`"Effect": "Allow", "Principal": "*", "Condition": {"StringEquals": {"aws:Referer": "https://example.com"}}`, true},
+	} {
+		p := must(t, `{"Version": "2012-10-17", "Statement": {`+c.st+`, "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*"}}`, policy.Resource)
+		if p.Public() != c.want {
+			t.Errorf("%s: public is %v", c.st, !c.want)
+		}
+	}
+}
