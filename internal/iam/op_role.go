@@ -98,7 +98,7 @@ func (s *api) checkTrust(document *string) error {
 	if significant(str(document)) > maxTrustSize {
 		return limitExceeded("ACLSizePerRole", maxTrustSize)
 	}
-	return s.checkDocument(document, policy.Resource, maxTrustSize)
+	return s.checkDocument(document, policy.Trust, maxTrustSize)
 }
 
 // role finds a role of the call's account for reading.

@@ -17,8 +17,8 @@ type refusal struct {
 	message    string
 }
 
-// refusals are all operations that are not offered, but for those of the
-// policy simulator; each is authorised and recorded before it fails.
+// refusals are all operations that are not offered; each is authorised and
+// recorded before it fails.
 func refusals() []refusal {
 	return []refusal{
 		// Kinds of entities that cannot be made here, so that none is found.

@@ -53,7 +53,7 @@ func (d *Directory) Service() *call.Service {
 	s := &api{d}
 	ops := slices.Concat(s.userOperations(), s.keyOperations(), s.credentialOperations(), s.roleOperations(), s.grantOperations(),
 		s.groupOperations(), s.groupGrantOperations(), s.policyOperations(), s.policyVersionOperations(), s.loginOperations(), s.accountOperations(), s.profileOperations(),
-		s.providerOperations(), s.absentOperations(), s.contextKeyOperations())
+		s.providerOperations(), s.absentOperations(), s.contextKeyOperations(), s.simulateOperations())
 	return &call.Service{
 		Name: service, EventSource: "iam.amazonaws.com", APIVersion: "2010-05-08", Protocol: call.Query,
 		XMLNamespace: "https://iam.amazonaws.com/doc/2010-05-08/", Global: true,

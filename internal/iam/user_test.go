@@ -1,17 +1,20 @@
 package iam
 
 import (
-	"fmt"
+	"context"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/google/go-cmp/cmp"
 
+	"spoor/internal/aws"
 	"spoor/internal/awshttp/model"
 	"spoor/internal/call"
+	"spoor/internal/record"
 )
 
 // TestUserRename: keys, credentials and policies follow a user to its new
@@ -108,6 +111,12 @@ func TestRoleUpdates(t *testing.T) {
 		}, "ValidationError: 1 validation error detected: "},
 		{"trust, malformed", func() error {
 			return drop(c.UpdateAssumeRolePolicy(ctx, &sdk.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: new(`{}`)}))
+		}, "MalformedPolicyDocument: "},
+		{"trust, with a resource", func() error {
+			return drop(c.UpdateAssumeRolePolicy(ctx, &sdk.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: new(strings.Replace(trustRoot, `"Action"`, `"Resource":"*","Action"`, 1))}))
+		}, "MalformedPolicyDocument: "},
+		{"trust, of another action", func() error {
+			return drop(c.UpdateAssumeRolePolicy(ctx, &sdk.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: new(strings.Replace(trustRoot, "sts:AssumeRole", "s3:GetObject", 1))}))
 		}, "MalformedPolicyDocument: "},
 		{"trust, too large", func() error {
 			return drop(c.UpdateAssumeRolePolicy(ctx, &sdk.UpdateAssumeRolePolicyInput{RoleName: name, PolicyDocument: new(strings.Replace(trustRoot, "root", strings.Repeat("r", 2048), 1))}))
@@ -355,14 +364,81 @@ func TestEveryOperation(t *testing.T) {
 			t.Errorf("%s is refused and %s", name, c.State)
 		}
 	}
-	simulator := map[string]bool{"SimulateCustomPolicy": true, "SimulatePrincipalPolicy": true}
 	for _, name := range m.Operations() {
-		if count[name] != 1 && !simulator[name] {
+		if count[name] != 1 {
 			t.Errorf("%s is offered or refused %d times", name, count[name])
 		}
 		delete(count, name)
 	}
 	if len(count) != 0 {
-		t.Error(fmt.Sprintf("AWS does not have %v", count))
+		t.Errorf("AWS does not have %v", count)
 	}
 }
+
+// TestEveryOperationIsAuthorized: no operation answers who has no permission,
+// and none answers a session of GetSessionToken without a second factor.
+func TestEveryOperationIsAuthorized(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.user("nobody", "")
+	u := w.dir.account(testAccount).users["nobody"]
+	nobody := &call.Call{AccountID: testAccount, Region: "us-east-1", Caller: w.dir.account(testAccount).userCaller(u, "AKIA")}
+	session, err := w.dir.Issue(SessionRequest{Account: testAccount, Type: aws.IAMUser, PrincipalID: u.ID, Duration: time.Hour})
+	w.must(err)
+	held := &call.Call{AccountID: testAccount, Region: "us-east-1", Caller: session.Caller}
+	for _, o := range w.dir.Service().Operations {
+		if o.Permissions == nil {
+			t.Errorf("%s needs no permission", o.Name)
+			continue
+		}
+		perms, err := o.Permissions(nobody, o.NewInput())
+		if err != nil || len(perms) == 0 || perms[0].Action != "iam:"+o.Name || perms[0].Resource == "" && !strings.Contains(o.Name, "Policy") && !strings.Contains(o.Name, "OpenID") {
+			t.Errorf("%s needs %v, %v", o.Name, perms, err)
+			continue
+		}
+		if err := w.dir.Authorize(w.ctx, nobody, perms); !aws.IsKind(err, aws.Denied) {
+			t.Errorf("%s lets in who has no permission: %v", o.Name, err)
+		}
+		if _, err := o.Permissions(held, o.NewInput()); !aws.IsKind(err, aws.Unauthenticated) {
+			t.Errorf("%s lets a session without MFA in: %v", o.Name, err)
+		}
+	}
+}
+
+// TestPasswordChangedMeanwhile: a password that was derived for another one
+// than the user now has is not kept.
+func TestPasswordChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.user("alice", "")
+	w.must(drop(w.admin.CreateLoginProfile(w.ctx, &sdk.CreateLoginProfileInput{UserName: new("alice"), Password: new("Passw0rd-0")})))
+	stale := w.dir.account(testAccount).users["alice"]
+	w.must(drop(w.admin.UpdateLoginProfile(w.ctx, &sdk.UpdateLoginProfileInput{UserName: new("alice"), Password: new("Passw0rd-1")})))
+	set := func(seen *user) string {
+		c := &call.Call{AccountID: testAccount, Caller: &aws.Caller{Type: aws.Root, AccountID: testAccount}, Tx: call.NewTx(w.st)}
+		var err error
+		w.must((&call.Path{Auth: w.dir, Selector: nothingSelected{}, Journal: w.jr, Store: w.st, Now: w.clock}).Run(w.ctx, c, &inside{func() error {
+			err = (&api{w.dir}).setPassword(c, seen, []byte("hash"), func(*loginProfile) {})
+			return nil
+		}}))
+		return said(err)
+	}
+	if got := set(stale); !strings.Contains(got, "ConcurrentModification") {
+		t.Errorf("a stale password: %q", got)
+	}
+	if got := set(w.dir.account(testAccount).users["alice"]); got != "" {
+		t.Errorf("a current one: %q", got)
+	}
+}
+
+// inside runs a function as a call's handler.
+type inside struct{ fn func() error }
+
+func (s *inside) Permissions(_ *call.Call, dst []call.Permission) ([]call.Permission, error) {
+	return dst, nil
+}
+func (s *inside) Handle(context.Context, *call.Call) error                { return s.fn() }
+func (s *inside) Events() int                                             { return 1 }
+func (s *inside) Category(int) record.Category                            { return record.Management }
+func (s *inside) External() bool                                          { return false }
+func (s *inside) Describe(_ *call.Call, _ int, _ error, r *record.Record) { r.EventName = "Inside" }
