@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,17 +25,18 @@ const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b
 const maxRecordLine = 1 << 20
 
 type tailCmd struct {
-	Data    string            `help:"Data directory of the server." default:"./data" env:"SPOOR_DATA" type:"path"`
-	After   *uint64           `help:"Begin after this sequence number; 0 is the oldest record kept. Default: new records only."`
-	Where   map[string]string `help:"Only records whose field has this value, such as eventName=Insert or userIdentity.userName=alice. May be repeated." placeholder:"FIELD=VALUE"`
-	Account string            `help:"Account whose records are printed. Default: the server's own." placeholder:"ID"`
-	JSON    bool              `help:"Print whole records."`
+	Data    string   `help:"Data directory of the server." default:"./data" env:"SPOOR_DATA" type:"path"`
+	After   *uint64  `help:"Begin after this sequence number; 0 is the oldest record kept. Default: new records only."`
+	Where   []string `help:"Only records that meet this condition: FIELD=VALUE, FIELD^=BEGIN, FIELD$=END, FIELD*=PART, or with ! before the operator. May be repeated; all must hold." placeholder:"FIELD=VALUE" sep:"none"`
+	Account string   `help:"Account whose records are printed. Default: the server's own." placeholder:"ID"`
+	JSON    bool     `help:"Print whole records with their sequence numbers."`
 }
 
 func (tailCmd) Help() string {
 	return "Examples:\n" +
 		"  spoor tail\n" +
-		"  spoor tail --where eventSource=cassandra.amazonaws.com\n" +
+		"  spoor tail --where eventSource=cassandra.amazonaws.com --where eventName!=Select\n" +
+		"  spoor tail --where userIdentity.userName=alice --where errorCode!=\n" +
 		"  spoor tail --after 0 --json | jq .event"
 }
 
@@ -43,11 +46,11 @@ func (t tailCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	url := "http://" + ends.HTTP + "/_spoor/tail"
+	q := url.Values{"where": t.Where}
 	if t.After != nil {
-		url += fmt.Sprintf("?after=%d", *t.After)
+		q.Set("after", strconv.FormatUint(*t.After, 10))
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+ends.HTTP+"/_spoor/tail?"+strings.ReplaceAll(q.Encode(), "+", "%20"), nil)
 	if err != nil {
 		return err
 	}
@@ -88,10 +91,8 @@ func (t tailCmd) print(w io.Writer, line []byte) error {
 	if err := json.Unmarshal(line, &rec); err != nil {
 		return fmt.Errorf("the server sent something that is no record: %w", err)
 	}
-	for field, want := range t.Where {
-		if got := lookup(rec.Event, field); got != want {
-			return nil
-		}
+	if rec.Event == nil {
+		return nil // a heartbeat
 	}
 	if t.JSON {
 		_, err := fmt.Fprintf(w, "%s\n", line)

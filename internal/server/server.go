@@ -41,6 +41,7 @@ import (
 	"spoor/internal/oidc"
 	"spoor/internal/s3"
 	"spoor/internal/sts"
+	"spoor/internal/tail"
 	"spoor/internal/trail"
 )
 
@@ -319,12 +320,12 @@ func (s *Server) openHTTP(context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_spoor/health", s.health)
 	mux.HandleFunc("GET /_spoor/checkpoint-key", s.checkpointKey)
-	mux.HandleFunc("GET /_spoor/tail", s.tail)
 	mux.HandleFunc("POST "+accountsPath, s.createAccount)
 	mux.Handle("/", s.handler)
 	s.http = &http.Server{Handler: patient(bare(mux, s.handler), s.cfg.ClientTimeout), ReadHeaderTimeout: s.cfg.ClientTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	s.tails, s.stopTails = context.WithCancel(context.Background())
+	mux.Handle("GET /_spoor/tail", tail.New(tail.Config{Path: s.path, Auth: s.auth, Journal: s.journal, Region: s.cfg.Region, Done: s.tails, Log: s.log}))
 	s.http.RegisterOnShutdown(s.stopTails)
 	split := newSplitListener(l, conf, s.cfg.ClientTimeout)
 	s.goes("HTTP", func() error {
