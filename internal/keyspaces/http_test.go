@@ -19,7 +19,7 @@ import (
 // signed takes every signature for the session's.
 type signed struct{ sess *Session }
 
-func (s signed) Authenticate(*http.Request, []byte, bool) (*awshttp.Identity, error) {
+func (s signed) Authenticate(*http.Request, []byte, string, bool) (*awshttp.Identity, error) {
 	return &awshttp.Identity{Caller: s.sess.Caller, Region: s.sess.Region}, nil
 }
 
