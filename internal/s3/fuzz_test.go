@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -97,30 +96,6 @@ func FuzzDocument(f *testing.F) {
 			t.Fatalf("%s ?%s: %d %s", d.method, d.query, w.Code, w.Body)
 		}
 		wellFormed(t, w.Body)
-	})
-}
-
-// FuzzTarget reads any address: the operation, if there is one, is for the
-// level that the address has.
-func FuzzTarget(f *testing.F) {
-	f.Add("GET", "localhost:4566", "/bucket/key", "versionId=1&tagging")
-	f.Add("PUT", "bucket.s3.eu-west-1.amazonaws.com", "//key/../", "partNumber=1&uploadId=x")
-	f.Add("POST", "[::1]:80", "/", "delete=%zz")
-	f.Fuzz(func(t *testing.T, method, host, path, query string) {
-		r := &http.Request{Method: method, Host: host, URL: &url.URL{Path: path, RawQuery: query}, Header: http.Header{}}
-		target, err := parseTarget(r)
-		if err != nil || target.op == nil {
-			return
-		}
-		if target.op.object && target.bucket == "" {
-			t.Errorf("%s of no bucket", target.op.name)
-		}
-		if len(target.key) > maxKey {
-			t.Errorf("a key of %d bytes", len(target.key))
-		}
-		if target.bucket != "" && target.op.name != "CreateBucket" && !validBucket(target.bucket) {
-			t.Errorf("the bucket %q", target.bucket)
-		}
 	})
 }
 
