@@ -38,6 +38,7 @@ type Config struct {
 	Journal *journal.Journal
 	Source  Source // what imports read; nil when there are none
 	Engine  Engine // what queries run on
+	Dir     string // where files of events are; the stores' alone
 	// Text gives a value's text in results; ok is false for NULL.
 	Text func(v any, t sql.Type) (text string, ok bool)
 	Log  *slog.Logger
@@ -59,6 +60,10 @@ type Manager struct {
 	imports chan struct{} // an import came
 
 	queries queries
+
+	// files is held for reading while a query reads rows and files of events,
+	// and for writing while what is a row becomes part of a file.
+	files sync.RWMutex
 
 	// pos guards how far the stores are filled.
 	pos struct {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,7 @@ const (
 // Engine runs queries. duckdb.Engine is one.
 type Engine interface {
 	Query(ctx context.Context, query string, relations []duckdb.Relation, columns func([]duckdb.ResultColumn) error, row func([]any) error) error
+	WriteParquet(ctx context.Context, path string, relation duckdb.Relation) error
 }
 
 // The states of a query, by AWS's names.
@@ -330,6 +332,8 @@ func (m *Manager) execute(ctx context.Context, q *Query) error {
 	if err := m.WaitFor(ctx, m.cfg.Journal.Head()); err != nil {
 		return err
 	}
+	m.files.RLock()
+	defer m.files.RUnlock()
 	counts := &counters{}
 	var rels []duckdb.Relation
 	for name, s := range p.stores {
@@ -412,7 +416,8 @@ func (w *resultWriter) close() {
 type counters struct{ events, bytes atomic.Int64 }
 
 // relation is a store as the engine reads it: the columns that the query
-// names, and the days that its bounds on eventtime leave, each a part.
+// names, and of the days that its bounds on eventtime leave the files and the
+// events that are in none yet, each day a part.
 func (m *Manager) relation(p *plan, name string, s *Store, n *counters) (duckdb.Relation, error) {
 	rel := duckdb.Relation{Name: name}
 	var cols []sql.Column
@@ -430,6 +435,15 @@ func (m *Manager) relation(p *plan, name string, s *Store, n *counters) (duckdb.
 	}
 	read := serde.NewEvent(cols)
 	from, to := p.times(name)
+	list, err := m.segments(s.ID, dayOf(from), dayOf(to))
+	if err != nil {
+		return rel, err
+	}
+	for _, x := range list {
+		n.events.Add(x.Rows)
+		n.bytes.Add(x.Bytes)
+		rel.Parquet = append(rel.Parquet, duckdb.File{Path: filepath.Join(m.cfg.Dir, x.File)})
+	}
 	days, err := m.days(s.ID, from, to)
 	for _, day := range days {
 		rel.Parts = append(rel.Parts, func(ctx context.Context, emit func([]any) error) error {

@@ -242,6 +242,9 @@ func (m *Manager) Expire() error {
 			if err := m.cfg.Journal.Commit(b); err != nil {
 				return err
 			}
+			if _, err := m.expireSegments(s.ID, dayOf(now.AddDate(0, 0, -s.RetentionDays))-1); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := m.remove(arn, s); err != nil {
@@ -256,6 +259,10 @@ func (m *Manager) remove(arn string, s *Store) error {
 	defer m.mu.Unlock()
 	if cur := m.snap.Load().stores[arn]; cur == nil || !cur.gone(m.cfg.Now()) {
 		return nil
+	}
+	// The files go first: while the store is there they are found.
+	if gone, err := m.expireSegments(s.ID, ^uint32(0)); err != nil || !gone {
+		return err
 	}
 	b := m.cfg.Store.NewBatch()
 	b.Delete(storeKey(s.Account, s.Region, s.ID))

@@ -199,7 +199,7 @@ func (s *Server) openTrails(context.Context) (err error) {
 	}
 	s.engine = duckdb.New(duckdb.Config{MemoryMB: s.cfg.QueryMemoryMB, Threads: 2, TempDir: filepath.Join(s.cfg.Data, "tmp")})
 	if s.lake, err = lake.Open(lake.Config{Store: s.store, Journal: s.journal, Source: importSource{s.objects},
-		Engine: s.engine, Text: athena.Text, Log: s.log, Now: time.Now}); err != nil {
+		Engine: s.engine, Text: athena.Text, Dir: filepath.Join(s.cfg.Data, "lake"), Log: s.log, Now: time.Now}); err != nil {
 		return err
 	}
 	s.path = &call.Path{Auth: s.directory, Selector: call.Selectors{s.trails, s.lake}, Journal: s.journal, Store: s.store,
@@ -214,6 +214,7 @@ func (s *Server) openTrails(context.Context) (err error) {
 	s.goes("delivery", func() error { return s.trails.Run(ctx) })
 	s.goes("event data stores", func() error { return s.lake.Run(ctx) })
 	s.goes("queries of event data stores", func() error { return s.lake.RunQueries(ctx) })
+	s.goes("files of event data stores", func() error { return s.lake.RunCompaction(ctx) })
 	s.goes("imports", func() error { return s.lake.RunImports(ctx) })
 	s.goes("last use of credentials", func() error { return s.keepLastUsed(ctx) })
 	s.goes("object gateway", func() error {

@@ -88,6 +88,19 @@ func (e *Engine) Query(ctx context.Context, query string, relations []Relation, 
 	})
 }
 
+// WriteParquet writes the rows of a relation into a Parquet file, which must
+// not exist. The file is whole and not yet synced when it returns nil; after an
+// error there may be a part of one.
+func (e *Engine) WriteParquet(ctx context.Context, path string, r Relation) error {
+	return e.open(ctx, []Relation{r}, func(c *engine.Conn) error {
+		_, err := c.ExecContext(ctx, "COPY (SELECT * FROM "+ident(r.Name)+") TO "+quote(path)+" (FORMAT parquet, COMPRESSION zstd)", nil)
+		if err != nil {
+			return failure(ctx, err)
+		}
+		return nil
+	}, path)
+}
+
 // Explain gives the lines of the engine's plan for one SELECT. Relations need
 // no rows for it; their Parts are not read.
 func (e *Engine) Explain(ctx context.Context, query string, relations []Relation) ([]string, error) {
@@ -118,8 +131,9 @@ func (e *Engine) Explain(ctx context.Context, query string, relations []Relation
 	return out, err
 }
 
-// open makes a database with the relations and locks it before fn uses it.
-func (e *Engine) open(ctx context.Context, relations []Relation, fn func(*engine.Conn) error) (err error) {
+// open makes a database with the relations and locks it before fn uses it. Of
+// the host's files it reaches the relations' and those in files.
+func (e *Engine) open(ctx context.Context, relations []Relation, fn func(*engine.Conn) error, files ...string) (err error) {
 	e.once.Do(e.makeTempDir)
 	if e.err != nil {
 		return e.err
@@ -141,7 +155,7 @@ func (e *Engine) open(ctx context.Context, relations []Relation, fn func(*engine
 		return fmt.Errorf("opening the engine: %w", err)
 	}
 	defer conn.Close()
-	if err := e.prepare(ctx, conn, spill, relations); err != nil {
+	if err := e.prepare(ctx, conn, spill, relations, files); err != nil {
 		return err
 	}
 	reading, stop := context.WithCancel(ctx)
@@ -178,7 +192,7 @@ func (e *Engine) makeTempDir() {
 }
 
 // prepare sets what a query needs and takes everything else away.
-func (e *Engine) prepare(ctx context.Context, conn *sql.Conn, spill string, relations []Relation) error {
+func (e *Engine) prepare(ctx context.Context, conn *sql.Conn, spill string, relations []Relation, paths []string) error {
 	settings := []string{
 		fmt.Sprintf("SET memory_limit='%dMB'", e.cfg.MemoryMB),
 		fmt.Sprintf("SET threads=%d", e.cfg.Threads),
@@ -191,6 +205,9 @@ func (e *Engine) prepare(ctx context.Context, conn *sql.Conn, spill string, rela
 		"SET allow_community_extensions=false",
 	}
 	var files []string
+	for _, p := range paths {
+		files = append(files, quote(p))
+	}
 	for _, r := range relations {
 		for _, p := range r.Parquet {
 			files = append(files, quote(p.Path))

@@ -242,3 +242,30 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	}
 }
+
+// TestWriteParquet writes rows with nested values into a file, and reads the
+// file and other rows as one relation.
+func TestWriteParquet(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	file := filepath.Join(t.TempDir(), "it's.parquet")
+	cols := []Column{{"n", "BIGINT"}, {"m", "MAP(VARCHAR, VARCHAR)"}, {"s", "STRUCT(a VARCHAR, b BIGINT[])"}}
+	row := func(n int64, text string) Part {
+		return func(_ context.Context, emit func([]any) error) error {
+			return emit([]any{n, Map{"k": text}, map[string]any{"a": text, "b": []any{n}}})
+		}
+	}
+	if err := e.WriteParquet(t.Context(), file, Relation{Name: "r", Columns: cols, Parts: []Part{row(1, "x")}}); err != nil {
+		t.Fatal(err)
+	}
+	rel := Relation{Name: "r", Columns: cols, Parquet: []File{{Path: file}}, Parts: []Part{row(2, "y")}}
+	got, err := query(t, e, `SELECT "n", "m"['k'], "s"."a", "s"."b"[1] FROM "r" ORDER BY 1`, rel)
+	if err != nil || !strings.HasSuffix(got, "; 1 x x 1; 2 y y 2") {
+		t.Errorf("%s, %v", got, err)
+	}
+	if got, err := query(t, e, `SELECT count(*) FROM "r"`, Relation{Name: "r", Parquet: rel.Parquet, Parts: []Part{func(_ context.Context, emit func([]any) error) error {
+		return emit(nil)
+	}}}); err != nil || !strings.HasSuffix(got, "; 2") {
+		t.Errorf("no columns: %s, %v", got, err)
+	}
+}

@@ -27,8 +27,8 @@ type File struct {
 	Values []string
 }
 
-// Relation is a table that a query may name: either its Parts or its Parquet
-// files. One with neither is empty.
+// Relation is a table that a query may name: its Parquet files and its Parts.
+// One with neither is empty; one with both has no Extra.
 type Relation struct {
 	Name    string
 	Columns []Column
@@ -50,10 +50,30 @@ var absent = Column{Name: "$", Type: "BOOLEAN"}
 
 // load makes a relation known to the engine under its name.
 func load(ctx context.Context, conn *sql.Conn, r *Relation, s *scans) error {
-	if len(r.Parquet) > 0 {
+	switch {
+	case len(r.Parquet) > 0 && len(r.Parts) > 0:
+		return loadBoth(ctx, conn, r, s)
+	case len(r.Parquet) > 0:
 		return loadParquet(ctx, conn, r)
 	}
 	return loadParts(ctx, conn, r, s)
+}
+
+// loadBoth makes a view over the files and the parts.
+func loadBoth(ctx context.Context, conn *sql.Conn, r *Relation, s *scans) error {
+	if len(r.Extra) > 0 {
+		return fmt.Errorf("relation %s has files, parts and extra columns", r.Name)
+	}
+	files, parts := *r, *r
+	files.Name, files.Parts = r.Name+" in files", nil
+	parts.Name, parts.Parquet = r.Name+" in parts", nil
+	if err := loadParquet(ctx, conn, &files); err != nil {
+		return err
+	}
+	if err := loadParts(ctx, conn, &parts, s); err != nil {
+		return err
+	}
+	return exec(ctx, conn, "CREATE TEMP VIEW "+ident(r.Name)+" AS SELECT * FROM "+ident(files.Name)+" UNION ALL SELECT * FROM "+ident(parts.Name))
 }
 
 // exec runs a statement of the engine's own making over users' names and
