@@ -191,7 +191,7 @@ func (b *bench) time() time.Time {
 // signed takes every signature for alice's.
 type signed struct{}
 
-func (signed) Authenticate(*http.Request, []byte, bool) (*awshttp.Identity, error) {
+func (signed) Authenticate(*http.Request, []byte, string, bool) (*awshttp.Identity, error) {
 	return &awshttp.Identity{Region: region, Caller: &aws.Caller{Type: aws.IAMUser, AccountID: account, PrincipalID: "AIDA1", ARN: "arn:aws:iam::123456789012:user/alice", UserName: "alice"}}, nil
 }
 

@@ -31,6 +31,9 @@ type Caller struct {
 	ARN         string // the ARN a record shows: of the user, of the role session, of root
 	UserName    string // IAM user name; empty for roles
 	AccessKeyID string
+	// CredentialID is the id of the service-specific credential of a CQL login
+	// by password; empty for access keys.
+	CredentialID string
 	Session     *Session // nil for long-term credentials
 	// InvokedBy is the service principal that acts for the caller, or empty.
 	InvokedBy string

@@ -39,9 +39,9 @@ type Path struct {
 }
 
 type buffers struct {
-	entry, json []byte
-	rec         record.Record
-	perms       []Permission
+	json  []byte
+	rec   record.Record
+	perms []Permission
 }
 
 // errUnknownOutcome is what a record says of a call whose effect may or may

@@ -19,6 +19,11 @@ var _ call.Authorizer = (*Directory)(nil)
 // is judged by the changed one. The error names the first that is missing.
 func (d *Directory) Authorize(_ context.Context, c *call.Call, perms []call.Permission) error {
 	caller := c.Caller
+	if c.ViaService == "" { // a service goes on with what it was given
+		if err := d.stands(caller); err != nil {
+			return err
+		}
+	}
 	in, err := d.input(caller)
 	if err != nil {
 		return err

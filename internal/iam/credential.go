@@ -106,6 +106,7 @@ func (d *Directory) Login(userName, password string) (*aws.Caller, error) {
 	if !match || cred.Inactive || cred.Service != CQLService || !cred.Expires.IsZero() && !d.now().Before(cred.Expires) {
 		return caller, invalidToken()
 	}
+	caller.CredentialID = cred.ID
 	return caller, nil
 }
 

@@ -348,12 +348,49 @@ func compile(t *Table, stmt ast.Statement) (*plan, error) {
 	return p, err
 }
 
-// Prepare describes a statement; see server.Handler. It is no call of its own:
-// AWS records the execution, and there the caller's rights are judged.
-func (s *Service) Prepare(_ context.Context, req *server.Request) (server.PreparedInfo, error) {
+// mayPrepare asks for the rights that the statement will need: its description
+// tells what columns a table has. A denial is recorded as the statement's own.
+func (s *Service) mayPrepare(ctx context.Context, req *server.Request) error {
+	st, err := s.begin(req.Conn, req.Session, req.Keyspace, nil)
+	if err != nil {
+		return err
+	}
+	defer st.end()
+	values := make([]frame.Value, len(req.Statement.Markers))
+	for i := range values {
+		values[i].Kind = frame.ValueUnset
+	}
+	list := []ast.Statement{req.Statement.Statement}
+	if b, ok := req.Statement.Statement.(*ast.Batch); ok {
+		list = b.Statements
+	}
+	for _, stmt := range list {
+		st.add(stmt, req.Statement.Text, nil, req.Keyspace, values)
+	}
+	st.bindEnv()
+	perms, err := st.Permissions(&st.c, nil)
+	if err != nil || len(perms) == 0 {
+		return answer(err)
+	}
+	if err = s.path.Auth.Authorize(ctx, &st.c, perms); err == nil {
+		return nil
+	}
+	return answer(s.path.Reject(&st.c, err, func(r *record.Record) {
+		r.Category = st.Category(0)
+		st.Describe(&st.c, 0, err, r)
+	}))
+}
+
+// Prepare describes a statement; see server.Handler. A granted one is no call
+// of its own: AWS records the execution, where the caller's rights are judged
+// again.
+func (s *Service) Prepare(ctx context.Context, req *server.Request) (server.PreparedInfo, error) {
 	sess, ok := req.Session.(*Session)
 	if !ok {
 		return server.PreparedInfo{}, cql.Unauthorized("You have not logged in")
+	}
+	if err := s.mayPrepare(ctx, req); err != nil {
+		return server.PreparedInfo{}, err
 	}
 	schema := s.space(owner{sess.Account, sess.Region}).schema.Load()
 	b := &binder{specs: make([]frame.ColumnSpec, len(req.Statement.Markers))}
@@ -429,11 +466,32 @@ func (st *step) Permissions(_ *call.Call, dst []call.Permission) ([]call.Permiss
 		}
 		if x.table != nil && len(x.table.Tags) == 0 && rowStatement(x.stmt) {
 			dst = append(dst, call.Permission{Action: action, Resource: st.arn(x)})
+			if conditional(x.stmt) {
+				dst = append(dst, call.Permission{Action: "cassandra:Select", Resource: st.arn(x)})
+			}
 			continue
 		}
 		dst = permissions(dst, st.arn(x), action, tags, st.schema.tagsOf(x.keyspace, x.tableName()), statementTags(x.stmt))
+		if conditional(x.stmt) {
+			dst = permissions(dst, st.arn(x), "cassandra:Select", "", st.schema.tagsOf(x.keyspace, x.tableName()), statementTags(x.stmt))
+		}
 	}
 	return dst, nil
+}
+
+// conditional reports whether a statement tells about the rows that it changes:
+// a lightweight transaction, which needs the right to read them too (Amazon
+// Keyspaces developer guide, "Actions, resources": Modify and Select).
+func conditional(stmt ast.Statement) bool {
+	switch s := stmt.(type) {
+	case *ast.Insert:
+		return s.IfNotExists
+	case *ast.Update:
+		return s.IfExists || len(s.If) > 0
+	case *ast.Delete:
+		return s.IfExists || len(s.If) > 0
+	}
+	return false
 }
 
 // rowStatement reports whether a statement is about rows; those have no tags.
