@@ -51,6 +51,13 @@ func describeDenied(p *call.Permission, account string, r *record.Record) {
 		if object {
 			b = appendMember(append(b, ','), "key", key)
 			r.Resources = append(r.Resources, record.Resource{Type: "AWS::S3::Object", ARN: p.Resource, AccountID: p.ResourceAccount})
+		} else if r.Category == record.Data { // a listing
+			prefix := ""
+			if v := p.Context["s3:prefix"]; len(v) > 0 {
+				prefix = v[0]
+				b = appendMember(append(b, ','), "prefix", prefix)
+			}
+			r.Resources = append(r.Resources, record.Resource{Type: "AWS::S3::Object", ARN: p.Resource + "/" + prefix, AccountID: p.ResourceAccount})
 		}
 		r.RequestParameters = append(b, '}')
 		r.Resources = append(r.Resources, record.Resource{Type: "AWS::S3::Bucket", ARN: "arn:" + aws.Partition + ":s3:::" + bucket, AccountID: p.ResourceAccount})

@@ -30,7 +30,8 @@ type gatewayConfig struct {
 const (
 	gatewayConnections = 512
 	gatewayRequests    = 512
-	gatewayMaxParts    = 10_000 // S3's own limit
+	gatewayMaxParts    = 10_000  // S3's own limit, as is the next
+	gatewayMaxCopy     = 5 << 30 // bytes of a copy in one call
 )
 
 // RunGateway is the gateway's process: it reads its configuration from in,
@@ -57,7 +58,7 @@ func RunGateway(ctx context.Context, in io.Reader) error {
 		return fmt.Errorf("creating the directory of versions: %w", err)
 	}
 	opts := posix.PosixOpts{NewDirPerm: 0o700, NewFilePerm: 0o600, ValidateBucketNames: true, Concurrency: gatewayRequests, IOBufferSize: 256 << 10,
-		VersioningDir: c.Versions}
+		VersioningDir: c.Versions, CopyObjectThreshold: gatewayMaxCopy}
 	var store meta.MetadataStorer = meta.XattrMeta{}
 	if err := (meta.XattrMeta{}).Test(c.Root); err != nil {
 		if err := os.MkdirAll(c.Sidecar, 0o700); err != nil {
