@@ -34,7 +34,7 @@ type Caller struct {
 	// CredentialID is the id of the service-specific credential of a CQL login
 	// by password; empty for access keys.
 	CredentialID string
-	Session     *Session // nil for long-term credentials
+	Session      *Session // nil for long-term credentials
 	// InvokedBy is the service principal that acts for the caller, or empty.
 	InvokedBy string
 	// IdentityProvider is set for WebIdentityUser only.
