@@ -10,7 +10,7 @@ RACE    := ./internal/journal/... ./internal/call/... ./internal/kv/... ./intern
            ./internal/trail/... ./internal/lake/... ./internal/history/... ./internal/cql/... ./internal/keyspaces/...
 FUZZTIME ?= 10s
 
-.PHONY: build run test race lint vuln bench fuzz crash tour clients operations clean
+.PHONY: build run test race lint vuln bench fuzz crash tour clients operations terraform clean
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/spoor
@@ -64,6 +64,12 @@ tour: build
 # repository. CLIENTS names some, SKIP leaves some out.
 clients: build
 	./test/clients/run.sh $(CLIENTS)
+
+# Terraform (provider hashicorp/aws 5.x) and the AWS CLI create, read, update
+# and destroy a project. Says so when Terraform is not to be had; REQUIRE=1
+# makes that a failure.
+terraform: build
+	./test/terraform/run.sh
 
 clean:
 	rm -rf bin .venv

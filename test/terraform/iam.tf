@@ -1,6 +1,6 @@
 resource "aws_iam_user" "analyst" {
   name          = "analyst"
-  path          = local.first ? "/people/" : "/staff/"
+  path          = "/people/"
   force_destroy = true
   tags          = local.tags
 }
