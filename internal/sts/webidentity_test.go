@@ -62,7 +62,7 @@ func (f *federation) token(sub string, with map[string]any) *string {
 // trustIssuer lets an issuer's subjects of a pattern in.
 func trustIssuer(id, sub string, actions ...string) string {
 	return `{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::` + id + `:oidc-provider/` + issuerName + `"},
-		"Action":["sts:AssumeRoleWithWebIdentity","` + strings.Join(append(actions, "sts:GetCallerIdentity"), `","`) + `"],
+		"Action":["` + strings.Join(append(actions, "sts:AssumeRoleWithWebIdentity"), `","`) + `"],
 		"Condition":{"StringEquals":{"` + issuerName + `:aud":"sts.amazonaws.com"},"StringLike":{"` + issuerName + `:sub":"` + sub + `"}}}`
 }
 
