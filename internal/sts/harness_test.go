@@ -128,24 +128,24 @@ type client struct {
 	iam *sdkiam.Client
 	w   *world
 	// header is that of the last answer.
-	header *http.Header
+	header *atomic.Pointer[http.Header]
 }
 
 type keepHeader struct {
 	http.RoundTripper
-	to *http.Header
+	to *atomic.Pointer[http.Header]
 }
 
 func (k keepHeader) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := k.RoundTripper.RoundTrip(r)
 	if res != nil {
-		*k.to = res.Header.Clone()
+		k.to.Store(new(res.Header.Clone()))
 	}
 	return res, err
 }
 
 func (w *world) client(key, secret, token string) client {
-	h := &http.Header{}
+	h := &atomic.Pointer[http.Header]{}
 	cfg := sdkaws.Config{Region: "us-east-1", BaseEndpoint: &w.url, RetryMaxAttempts: 1,
 		HTTPClient:  &http.Client{Transport: keepHeader{http.DefaultTransport, h}},
 		Credentials: credentials.NewStaticCredentialsProvider(key, secret, token)}

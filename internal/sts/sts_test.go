@@ -405,7 +405,7 @@ func TestDecodeAuthorizationMessage(t *testing.T) {
 	alice := w.user(account, "alice", `{"Sid":"NoUsers","Effect":"Deny","Action":"iam:CreateUser","Resource":"*"}`)
 	_, err := alice.iam.CreateUser(ctx, &sdkiam.CreateUserInput{UserName: new("eve")})
 	wantError(t, err, "AccessDenied", "with an explicit deny in an identity-based policy")
-	encoded := alice.header.Get(awshttp.EncodedDenialHeader)
+	encoded := alice.header.Load().Get(awshttp.EncodedDenialHeader)
 	if encoded == "" {
 		t.Fatal("the denial carries no encoded message")
 	}
