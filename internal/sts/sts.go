@@ -6,6 +6,8 @@
 // Source: AWS STS API reference, version 2011-06-15.
 package sts
 
+//lint:file-ignore SA1019 PackedPolicySize has a successor, but is what clients know.
+
 import (
 	"context"
 	"fmt"

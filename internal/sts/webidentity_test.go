@@ -1,5 +1,7 @@
 package sts_test
 
+//lint:file-ignore SA1019 PackedPolicySize has a successor, but is what clients know.
+
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
