@@ -13,6 +13,7 @@ import (
 	"spoor/internal/journal"
 	"spoor/internal/kv"
 	"spoor/internal/record"
+	"spoor/internal/tree"
 )
 
 const (
@@ -52,6 +53,7 @@ type follower struct {
 	statuses  statusBoard
 	maxBytes  int // maxFileBytes; tests lower it
 	committed func(*kv.Batch) error
+	hasher    *tree.Hasher
 }
 
 // runState is the durable part: the settings in force at the cursor.
@@ -66,7 +68,7 @@ type pendingChange struct {
 }
 
 func newFollower(m *Manager, arn string) *follower {
-	f := &follower{m: m, arn: arn, log: m.cfg.Log.With("trail", arn), maxBytes: maxFileBytes}
+	f := &follower{m: m, arn: arn, log: m.cfg.Log.With("trail", arn), maxBytes: maxFileBytes, hasher: tree.NewHasher()}
 	f.committed = m.cfg.Journal.Commit
 	return f
 }

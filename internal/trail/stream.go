@@ -169,7 +169,7 @@ func (s *stream) add(it *journal.Item, now time.Time) error {
 	if err := s.file.write(it.JSON); err != nil {
 		return err
 	}
-	s.leaves = append(s.leaves, tree.LeafHash(it.JSON))
+	s.leaves = append(s.leaves, s.f.hasher.Leaf(it.JSON))
 	s.count++
 	if it.Time.Before(s.oldest) {
 		s.oldest = it.Time

@@ -12,7 +12,9 @@
 package tree
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"hash"
 	"math/bits"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -23,6 +25,24 @@ type Hash = tlog.Hash
 
 // LeafHash is a record's hash.
 func LeafHash(record []byte) Hash { return tlog.RecordHash(record) }
+
+// Hasher hashes many records, without a copy of each. It serves one goroutine.
+type Hasher struct{ h hash.Hash }
+
+// NewHasher makes a Hasher.
+func NewHasher() *Hasher { return &Hasher{sha256.New()} }
+
+// leafPrefix keeps leaves and inner nodes apart (RFC 6962, section 2.1).
+var leafPrefix = []byte{0}
+
+// Leaf is LeafHash.
+func (s *Hasher) Leaf(record []byte) (out Hash) {
+	s.h.Reset()
+	s.h.Write(leafPrefix) // never fails (hash.Hash)
+	s.h.Write(record)
+	s.h.Sum(out[:0])
+	return out
+}
 
 // Frontier is a tree of which only the right edge is known: the hashes of its
 // complete subtrees, from the largest, which is the leftmost, on. It is all

@@ -22,6 +22,16 @@ func leaves(from, n int) []Hash {
 	return out
 }
 
+func TestHasher(t *testing.T) {
+	t.Parallel()
+	h := NewHasher()
+	for i := range 3 {
+		if record := bytes.Repeat(leaf(i), 100*i); h.Leaf(record) != LeafHash(record) {
+			t.Errorf("the hash of record %d differs", i)
+		}
+	}
+}
+
 // reference is a tree with every hash, made by another implementation.
 type reference struct{ stored []Hash }
 

@@ -1,26 +1,15 @@
 package verify
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"sort"
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-
 	"spoor/internal/digest"
 )
-
-// errGzip says that an object is not one whole gzip member.
-var errGzip = errors.New("not one whole gzip member")
 
 // readDigests reads the region's digests, oldest first. What is not a digest
 // is a finding and left out.
@@ -309,82 +298,4 @@ func (v *verifier) coverage(r *region, prev, n *node, missing bool) {
 	if at != x.Last+1 {
 		found(RecordGap, at, x.Last, "the digest covers to %d, its log files to %d", x.Last, at-1)
 	}
-}
-
-// get reads an object that must be one gzip member, whole, of at most limit
-// bytes uncompressed.
-func (v *verifier) get(ctx context.Context, bucket, key string, limit int64) ([]byte, map[string]string, error) {
-	plain, _, meta, err := v.read(ctx, bucket, key, limit, false)
-	return plain, meta, err
-}
-
-// read is get that also hashes the object's own bytes when it is asked to.
-func (v *verifier) read(ctx context.Context, bucket, key string, limit int64, hash bool) (plain []byte, stored string, meta map[string]string, err error) {
-	body, meta, err := v.cfg.Source.Get(ctx, bucket, key)
-	if err != nil {
-		return nil, "", nil, err
-	}
-	in := &source{r: body}
-	if hash {
-		in.hash = sha256.New()
-	}
-	plain, err = gunzip(in, limit)
-	if cerr := body.Close(); err == nil && cerr != nil {
-		err = fmt.Errorf("reading %s: %w", key, cerr)
-	}
-	if hash {
-		stored = hex.EncodeToString(in.hash.Sum(nil))
-	}
-	return plain, stored, meta, err
-}
-
-// gunzip reads exactly one member: AWS's validator reads only the first, so
-// what follows it would be seen by a consumer and proven by nobody.
-func gunzip(in *source, limit int64) ([]byte, error) {
-	br := bufio.NewReaderSize(in, 64<<10)
-	z, err := gzip.NewReader(br)
-	if err != nil {
-		return nil, in.fault(err)
-	}
-	z.Multistream(false)
-	var out bytes.Buffer
-	if _, err := io.Copy(&out, io.LimitReader(z, limit+1)); err != nil {
-		return nil, in.fault(err)
-	}
-	if int64(out.Len()) > limit {
-		return nil, fmt.Errorf("%w: more than %d bytes", errGzip, limit)
-	}
-	if _, err := br.ReadByte(); !errors.Is(err, io.EOF) {
-		if in.err != nil {
-			return nil, in.err
-		}
-		return nil, fmt.Errorf("%w: something follows the member", errGzip)
-	}
-	return out.Bytes(), nil
-}
-
-// source remembers its reader's own error, to tell a bad file from a read that
-// failed.
-type source struct {
-	r    io.Reader
-	hash hash.Hash // of what was read, or nil
-	err  error
-}
-
-func (s *source) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	if s.hash != nil {
-		s.hash.Write(p[:n])
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		s.err = err
-	}
-	return n, err
-}
-
-func (s *source) fault(err error) error {
-	if s.err != nil {
-		return s.err
-	}
-	return fmt.Errorf("%w: %w", errGzip, err)
 }

@@ -84,7 +84,7 @@ func (v *verifier) file(ctx context.Context, r *region, l *logFile) error {
 	bad := func(kind Kind, format string, args ...any) {
 		v.find(Finding{Kind: kind, Region: r.Region, Bucket: l.bucket, Key: l.key, FirstSeq: l.first, LastSeq: l.last, Detail: fmt.Sprintf(format, args...)})
 	}
-	plain, stored, meta, err := v.read(ctx, l.bucket, l.key, maxLogFile, l.stored != "")
+	s, meta, err := v.read(ctx, l.bucket, l.key, maxLogFile)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		bad(FileMissing, "the log file is not there; %s lists it", l.by)
@@ -95,23 +95,22 @@ func (v *verifier) file(ctx context.Context, r *region, l *logFile) error {
 	case err != nil:
 		return err
 	}
+	defer s.release()
+	plain := s.plain
 	if digest.Hash(plain) != l.hash {
 		v.altered(r, l, plain)
 		return nil
 	}
-	if stored != l.stored {
+	if l.stored != "" && s.stored() != l.stored {
 		bad(FileAltered, "the log file was compressed again or its gzip header changed; its content is what was delivered")
 	}
-	records, err := spans(plain)
+	records, err := v.records(r, l, plain)
 	if err != nil {
 		bad(FileAltered, "%v", err)
 		return nil
 	}
 	if l.count >= 0 && len(records) != l.count {
 		bad(FileAltered, "the log file has %d records, its digest says %d", len(records), l.count)
-	}
-	if l.tree != nil && len(records) == l.count {
-		v.sums(r, l, records, plain)
 	}
 	if t, ok := meta[digest.MetaTrail]; l.last > 0 && ok && t != v.cfg.TrailARN {
 		bad(FileMetadata, "the log file's metadata says that it is of %s", t)
