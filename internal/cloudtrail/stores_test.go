@@ -214,11 +214,36 @@ func TestStoreSelects(t *testing.T) {
 		t.Error("selected in another account")
 	}
 	rec.AccountID = account
+	// The same by way of a call: PutAuditEvents is a data event of its channel.
+	outside := *r.newStore(c, "outside", selects("eventCategory", "ActivityAuditLog")).EventDataStoreArn
+	ch, err := c.CreateChannel(ctx, &sdk.CreateChannelInput{Name: new("app"), Source: new("Custom"),
+		Destinations: []types.Destination{{Type: types.DestinationTypeEventDataStore, Location: &outside}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func() {
+		t.Helper()
+		if status, kind, _ := r.put(*ch.ChannelArn, map[string]any{"id": "a", "eventData": event(nil)}); status != 200 {
+			t.Fatal(kind)
+		}
+	}
+	put()
+	if d := cmp.Diff(map[string]int{"PutAuditEvents": 1}, r.events(arn)); d != "" {
+		t.Error(d)
+	}
 	if _, err := c.DeleteEventDataStore(ctx, &sdk.DeleteEventDataStoreInput{EventDataStore: &arn}); err != nil {
 		t.Fatal(err)
 	}
 	if r.lake.AnyData() || r.lake.Selects(rec) {
 		t.Error("selected by a deleted store")
+	}
+	before := r.jr.Head()
+	put()
+	if head := r.jr.Head(); head != before { // a channel's events are no records of the journal
+		t.Errorf("a call that nothing selects left %d records", head-before)
+	}
+	if n := r.events(arn)["PutAuditEvents"]; n != 1 {
+		t.Errorf("a deleted store took %d events", n)
 	}
 }
 
