@@ -160,6 +160,7 @@ func (s *api) describeQuery(c *call.Call, in *sdk.DescribeQueryInput) (*sdk.Desc
 	if in.QueryId == nil {
 		return nil, invalid("InvalidParameterException", "Either QueryId or QueryAlias is required, and there is no query with an alias.")
 	}
+	//lint:ignore SA1019 AWS still takes the member
 	q, err := s.findQuery(c, in.QueryId, in.EventDataStore)
 	if err != nil {
 		return nil, err
@@ -173,6 +174,7 @@ func (s *api) describeQuery(c *call.Call, in *sdk.DescribeQueryInput) (*sdk.Desc
 const maxQueryRows = 1000
 
 func (s *api) queryResults(c *call.Call, in *sdk.GetQueryResultsInput) (*sdk.GetQueryResultsOutput, error) {
+	//lint:ignore SA1019 AWS still takes the member
 	q, err := s.findQuery(c, in.QueryId, in.EventDataStore)
 	if err != nil {
 		return nil, err
@@ -202,6 +204,7 @@ func (s *api) queryResults(c *call.Call, in *sdk.GetQueryResultsInput) (*sdk.Get
 
 func (s *api) cancelQuery(c *call.Call, in *sdk.CancelQueryInput) (*sdk.CancelQueryOutput, error) {
 	s.lake.Lock(c)
+	//lint:ignore SA1019 AWS still takes the member
 	q, err := s.findQuery(c, in.QueryId, in.EventDataStore)
 	if err != nil {
 		return nil, err

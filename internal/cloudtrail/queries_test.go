@@ -130,6 +130,7 @@ func TestQueryErrors(t *testing.T) {
 	if _, err := c.GetQueryResults(ctx, &sdk.GetQueryResultsInput{QueryId: new("123e4567-e89b-12d3-a456-426614174000")}); code(err) != "QueryIdNotFoundException" {
 		t.Error(err)
 	}
+	//lint:ignore SA1019 AWS still takes the member
 	_, err := c.GetQueryResults(ctx, &sdk.GetQueryResultsInput{QueryId: new("123e4567-e89b-12d3-a456-426614174000"), EventDataStore: new("arn:aws:s3:::x")})
 	if code(err) != "EventDataStoreARNInvalidException" {
 		t.Error(err)
