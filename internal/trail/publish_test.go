@@ -13,6 +13,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"spoor/internal/digest"
 	"spoor/internal/tree"
 )
 
@@ -146,5 +147,53 @@ func TestParsePlace(t *testing.T) {
 		if _, err := ParsePlace(name, nil); (err == nil) != ok {
 			t.Errorf("%q: %v", name, err)
 		}
+	}
+}
+
+// TestTreeGap: a log file that is given up leaves a hole in the tree; the next
+// one says what the tree was behind it, and the checkpoint is of all of it.
+func TestTreeGap(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, vfs.NewMem(), newMemory())
+	defer r.close()
+	r.start()
+	r.event(home)
+	r.bucket.fault = func(int) fault { return notApplied }
+	r.step(0)
+	r.step(15 * time.Second)
+	r.step(retryFor + time.Hour) // gives the file up
+	r.bucket.fault = nil
+	r.event(home)
+	for range 3 {
+		r.step(maxBackoff + time.Minute)
+	}
+	r.step(2 * time.Hour)
+	var found bool
+	for _, key := range r.delivered().digests {
+		d, err := digest.Parse(gunzip(t, r.bucket.objects[key].body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := d.Extension.Tree.Before
+		for _, f := range d.LogFiles {
+			l := f.Records.Tree
+			if l.First != at.Size {
+				found = true
+				at = tree.Frontier{Size: l.First, Hashes: l.Before}
+			}
+			if !at.Valid() {
+				t.Fatalf("%s: the tree before leaf %d is not given", key, l.First)
+			}
+			if err := at.Extend(uint64(f.Records.Count), l.Sums); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := tree.ParseCheckpoint(d.Extension.Tree.Checkpoint)
+		if err != nil || c.Size != at.Size || c.Root != at.Root() {
+			t.Errorf("%s: checkpoint %+v, the tree has %d leaves (%v)", key, c, at.Size, err)
+		}
+	}
+	if !found {
+		t.Error("no digest has a hole in its tree")
 	}
 }
