@@ -1,9 +1,7 @@
 package athena
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"io"
@@ -293,44 +291,4 @@ func (b *bench) refused(query string) string {
 		b.t.Fatalf("%s ended as %s with %+v", query, q.Status.State, q.Status.AthenaError)
 	}
 	return *q.Status.StateChangeReason
-}
-
-// call makes a call with a body of its own and gives status and answer.
-func (b *bench) call(op, body string) (int, map[string]any) {
-	b.t.Helper()
-	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.url, strings.NewReader(body))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	req.Header.Set("X-Amz-Target", "AmazonAthena."+op)
-	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	raw, err := io.ReadAll(res.Body)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	out := map[string]any{}
-	if err := json.NewDecoder(bytes.NewReader(raw)).Decode(&out); err != nil {
-		b.t.Fatalf("%s: %v in %s", op, err, raw)
-	}
-	return res.StatusCode, out
-}
-
-// records are the journal's records.
-func (b *bench) records() []map[string]any {
-	b.t.Helper()
-	var out []map[string]any
-	err := b.journal.Read(0, b.journal.Head(), func(i journal.Item) (bool, error) {
-		m := map[string]any{}
-		out = append(out, m)
-		return true, json.Unmarshal(i.JSON, &m)
-	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return out
 }

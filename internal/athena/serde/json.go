@@ -272,7 +272,7 @@ func unquote(inner []byte) string {
 
 // compact gives a value's text without the white space between its tokens.
 func compact(v []byte) string {
-	if bytes.IndexAny(v, " \t\n\r") < 0 && utf8.Valid(v) {
+	if !bytes.ContainsAny(v, " \t\n\r") && utf8.Valid(v) {
 		return string(v)
 	}
 	out := make([]byte, 0, len(v))

@@ -199,7 +199,7 @@ func (p *parser) in(r *ast.Relation) {
 
 // tupleOperator reads what follows (a, b): its values are tuples or markers.
 func (p *parser) tupleOperator(r *ast.Relation) {
-	at := p.tok()
+	var at *token
 	if p.accept(kwIn) {
 		at = p.tok()
 		p.in(r)

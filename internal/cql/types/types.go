@@ -10,7 +10,6 @@ package types
 
 import (
 	"encoding/binary"
-	"fmt"
 	"strings"
 
 	"spoor/internal/cql"
@@ -346,8 +345,4 @@ func (t *Type) AppendOption(dst []byte, v cql.ProtocolVersion) []byte {
 func appendShort(dst []byte, s string) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s)))
 	return append(dst, s...)
-}
-
-func invalidf(format string, args ...any) error {
-	return cql.Invalid("%s", fmt.Sprintf(format, args...))
 }
