@@ -103,6 +103,10 @@ func (f *Front) createBucket(s *step) error {
 			return failure(http.StatusBadRequest, "InvalidLocationConstraint", "The specified location-constraint is not valid")
 		case conf.LocationConstraint == "EU":
 			region = "eu-west-1"
+		case conf.LocationConstraint != "" && !aws.IsRegion(conf.LocationConstraint) && conf.LocationConstraint != f.Region:
+			// The bucket's region is that of its calls' records, and part of their
+			// log files' names: one that is no region would keep them from delivery.
+			return failure(http.StatusBadRequest, "InvalidLocationConstraint", "The specified location-constraint is not valid")
 		case conf.LocationConstraint != "":
 			if region != aws.GlobalRegion && region != conf.LocationConstraint {
 				return failure(http.StatusBadRequest, "IllegalLocationConstraintException",

@@ -99,6 +99,25 @@ func FuzzDocument(f *testing.F) {
 	})
 }
 
+// TestLocationConstraint makes buckets in regions that there are not: such a
+// region would become the records' of all calls on the bucket, and part of the
+// names of their log files.
+func TestLocationConstraint(t *testing.T) {
+	t.Parallel()
+	front := newTestFront(t)
+	for _, region := range []string{"nowhere", "../../../x", "us-east-1/x", "us-east-1", " eu-west-1"} {
+		w := httptest.NewRecorder()
+		front.ServeHTTP(w, httptest.NewRequest(http.MethodPut, "/made-somewhere", strings.NewReader(
+			"<CreateBucketConfiguration><LocationConstraint>"+region+"</LocationConstraint></CreateBucketConfiguration>")))
+		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "<Code>InvalidLocationConstraint</Code>") {
+			t.Errorf("%q: %d %s", region, w.Code, w.Body)
+		}
+		if front.Registry.Exists("made-somewhere") {
+			t.Fatalf("%q: the bucket was made", region)
+		}
+	}
+}
+
 func wellFormed(t *testing.T, r io.Reader) {
 	t.Helper()
 	d := xml.NewDecoder(r)
