@@ -31,6 +31,7 @@ func (s serveCmd) Run(ctx context.Context, std streams) error {
 		return &exitError{exitUnknown, err}
 	}
 	log := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: level}))
+	privateFiles()
 	srv, err := server.Start(ctx, s.Config, log)
 	if err != nil {
 		return err

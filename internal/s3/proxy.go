@@ -14,6 +14,8 @@ import (
 	"time"
 
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
 
 	"spoor/internal/aws"
 )
@@ -297,6 +299,9 @@ func originFailure(res *http.Response) error {
 // forwardDeletes sends the keys that the caller may delete.
 func (s *step) forwardDeletes(ctx context.Context) error {
 	var answer []byte
+	if err := s.deleteMatching(ctx); err != nil {
+		return err
+	}
 	if len(s.deletes.Objects) > 0 {
 		body, err := xml.Marshal(s.deletes)
 		if err != nil {
@@ -319,11 +324,43 @@ func (s *step) forwardDeletes(ctx context.Context) error {
 			return &aws.Error{Op: "s3.forward", Kind: aws.Unavailable, Code: "ServiceUnavailable", Message: "The object storage does not answer.", Err: err}
 		}
 	}
-	if len(s.denied) > 0 {
-		answer = s.mergeDenied(answer)
+	if len(s.denied)+len(s.deleted) > 0 || answer == nil {
+		answer = s.mergeDeletes(answer)
 	}
 	s.status, s.out = http.StatusOK, answer
 	return s.settle()
+}
+
+// deleteMatching deletes the objects that were named with an ETag: the storage
+// knows no conditions inside a list.
+func (s *step) deleteMatching(ctx context.Context) error {
+	plain := s.deletes.Objects[:0]
+	for _, o := range s.deletes.Objects {
+		if o.ETag == "" {
+			plain = append(plain, o)
+			continue
+		}
+		in := &sdk.DeleteObjectInput{Bucket: &s.target.bucket, Key: &o.Key, IfMatch: &o.ETag}
+		if o.VersionID != "" {
+			in.VersionId = &o.VersionID
+		}
+		out, err := s.front.Store.Client().DeleteObject(ctx, in)
+		var api smithy.APIError
+		switch {
+		case errors.As(err, &api):
+			s.denied = append(s.denied, deleteError{o.Key, o.VersionID, api.ErrorCode(), api.ErrorMessage()})
+		case err != nil:
+			return &aws.Error{Op: "s3.forward", Kind: aws.Unavailable, Code: "ServiceUnavailable", Message: "The object storage does not answer.", Err: err}
+		case !s.deletes.Quiet:
+			d := deletedObject{Key: o.Key, VersionID: o.VersionID}
+			if out.DeleteMarker != nil && *out.DeleteMarker && out.VersionId != nil {
+				d.Marker = *out.VersionId
+			}
+			s.deleted = append(s.deleted, d)
+		}
+	}
+	s.deletes.Objects = plain
+	return nil
 }
 
 // plainRequest sends a request of the front's own for the bucket.

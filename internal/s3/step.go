@@ -37,6 +37,7 @@ type step struct {
 	body    []byte // a body that was read whole
 	deletes *deleteRequest
 	denied  []deleteError
+	deleted []deletedObject // one by one
 
 	// The answer: either res, streamed from the storage, or status and xml.
 	res    *http.Response
@@ -88,6 +89,9 @@ func (s *step) Permissions(c *call.Call, dst []call.Permission) ([]call.Permissi
 	if s.bucket == nil {
 		return dst, noSuchBucket(t.bucket) // S3 tells everybody, before it asks for permissions
 	}
+	if err := s.expectOwner("X-Amz-Expected-Bucket-Owner", s.bucket.Account); err != nil {
+		return dst, err
+	}
 	keys := s.conditionKeys(c)
 	if op.name == "DeleteObjects" {
 		return dst, s.readDeletes(c, keys)
@@ -108,8 +112,12 @@ func (s *step) Permissions(c *call.Call, dst []call.Permission) ([]call.Permissi
 		if err != nil {
 			return dst, err
 		}
-		if !s.front.Registry.Exists(src.bucket) {
+		owner := s.front.Registry.Account(src.bucket)
+		if owner == "" {
 			return dst, noSuchBucket(src.bucket)
+		}
+		if err := s.expectOwner("X-Amz-Source-Expected-Bucket-Owner", owner); err != nil {
+			return dst, err
 		}
 		s.source = src
 		dst = append(dst, s.permission(c, src.action("s3:GetObject"), src.bucket, src.key, keys))
@@ -130,6 +138,19 @@ func (s *step) Permissions(c *call.Call, dst []call.Permission) ([]call.Permissi
 		also("s3:GetObject") // else the answer would tell what the object is
 	}
 	return dst, nil
+}
+
+// expectOwner refuses a request whose header names another account than the
+// bucket's: its sender means not to deal with a bucket that somebody else has
+// taken the name of (S3 user guide, "Verifying bucket ownership").
+func (s *step) expectOwner(header, owner string) error {
+	switch given := s.req.Header.Get(header); {
+	case given == "" || given == owner:
+		return nil
+	case len(given) != 12 || strings.Trim(given, "0123456789") != "":
+		return failure(http.StatusBadRequest, "InvalidBucketOwnerAWSAccountID", "The value of the expected bucket owner parameter must be an AWS account ID")
+	}
+	return failure(http.StatusForbidden, "AccessDenied", "Access Denied")
 }
 
 // conditionKeys are S3's own (service authorization reference, "Condition keys
@@ -220,7 +241,7 @@ func copySource(header string) (source, error) {
 // promise not kept.
 var refusedHeaders = []string{"X-Amz-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm",
 	"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", "X-Amz-Object-Lock-Mode", "X-Amz-Object-Lock-Retain-Until-Date", "X-Amz-Object-Lock-Legal-Hold",
-	"X-Amz-Mfa", "X-Amz-Bypass-Governance-Retention", "X-Amz-Website-Redirect-Location", "X-Amz-Write-Offset-Bytes"}
+	"X-Amz-Mfa", "X-Amz-Bypass-Governance-Retention", "X-Amz-Website-Redirect-Location", "X-Amz-Write-Offset-Bytes", "X-Amz-If-Match-Last-Modified-Time", "X-Amz-If-Match-Size"}
 
 func (s *step) checkHeaders() error {
 	h := s.req.Header
@@ -521,11 +542,20 @@ type deleteRequest struct {
 	Objects []struct {
 		Key       string `xml:"Key"`
 		VersionID string `xml:"VersionId,omitempty"`
+		ETag      string `xml:"ETag,omitempty"` // what the object has to have
+		// Conditions that S3 has for directory buckets only.
+		LastModified string `xml:"LastModifiedTime,omitempty"`
+		Size         string `xml:"Size,omitempty"`
 	} `xml:"Object"`
 }
 
 type deleteError struct {
 	Key, VersionID, Code, Message string
+}
+
+type deletedObject struct {
+	Key, VersionID string
+	Marker         string // the version of the marker that was made
 }
 
 // maxDeletes is the number of keys that one DeleteObjects may name.
@@ -548,6 +578,10 @@ func (s *step) readDeletes(c *call.Call, keys map[string][]string) error {
 			s.denied = append(s.denied, deleteError{o.Key, o.VersionID, "InvalidArgument", "The key or version id is not valid."})
 			continue
 		}
+		if o.LastModified != "" || o.Size != "" {
+			s.denied = append(s.denied, deleteError{o.Key, o.VersionID, "NotImplemented", notOffered().Error()})
+			continue
+		}
 		action := "s3:DeleteObject"
 		if o.VersionID != "" {
 			action = "s3:DeleteObjectVersion"
@@ -567,9 +601,22 @@ func (s *step) readDeletes(c *call.Call, keys map[string][]string) error {
 	return nil
 }
 
-// mergeDenied adds the denied keys to the storage's answer.
-func (s *step) mergeDenied(answer []byte) []byte {
+// mergeDeletes adds the keys that did not go to the storage in the list to its
+// answer.
+func (s *step) mergeDeletes(answer []byte) []byte {
 	var b strings.Builder
+	for _, d := range s.deleted {
+		b.WriteString("<Deleted>")
+		element(&b, "Key", d.Key)
+		if d.VersionID != "" {
+			element(&b, "VersionId", d.VersionID)
+		}
+		if d.Marker != "" {
+			element(&b, "DeleteMarker", "true")
+			element(&b, "DeleteMarkerVersionId", d.Marker)
+		}
+		b.WriteString("</Deleted>")
+	}
 	for _, d := range s.denied {
 		b.WriteString("<Error>")
 		element(&b, "Key", d.Key)
