@@ -99,6 +99,14 @@ func NewSession(caller *aws.Caller, identity *record.Identity, account, region s
 	return &Session{Caller: caller, Identity: identity, Account: account, Region: region}
 }
 
+// SchemaName names the schema that the session sees, for server.Schemed.
+func (s *Session) SchemaName() string { return SchemaName(s.Account, s.Region) }
+
+// SchemaName names the schema of an account in a region.
+func SchemaName(account, region string) string { return account + "/" + region }
+
+var _ server.Schemed = (*Session)(nil)
+
 // connection is what a record says of a connection, made once.
 type connection struct {
 	sourceIP, userAgent string

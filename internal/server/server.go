@@ -283,9 +283,9 @@ func (s *Server) openServices(context.Context) (err error) {
 }
 
 // schemaChanged passes changes made by the HTTP API on to CQL clients.
-func (s *Server) schemaChanged(_, _ string, change frame.SchemaChange) {
+func (s *Server) schemaChanged(account, region string, change frame.SchemaChange) {
 	if s.cql != nil {
-		s.cql.SchemaChanged(change)
+		s.cql.SchemaChanged(keyspaces.SchemaName(account, region), change)
 	}
 }
 

@@ -74,7 +74,7 @@ func (c *conn) execute(t *task) {
 		keyspace := t.res.Keyspace()
 		c.keyspace.Store(&keyspace)
 	case frame.ResultSchemaChange:
-		c.server.SchemaChanged(t.res.Change())
+		c.server.SchemaChanged(schemaOf(c.session), t.res.Change())
 	}
 	c.out.send(t.res.Finish(c.compression))
 }

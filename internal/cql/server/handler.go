@@ -16,6 +16,18 @@ import (
 // opaque here and comes with each request of the connection.
 type Session any
 
+// Schemed is a Session of a server with several schemas. A change is told to the
+// connections that see the schema it was made in; sessions that are not Schemed
+// see one named "".
+type Schemed interface{ SchemaName() string }
+
+func schemaOf(s Session) string {
+	if x, ok := s.(Schemed); ok {
+		return x.SchemaName()
+	}
+	return ""
+}
+
 // ConnInfo describes a connection. It does not change after STARTUP and may be
 // kept.
 type ConnInfo struct {

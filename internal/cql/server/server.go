@@ -202,16 +202,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// SchemaChanged tells the connections that registered for it of a change, and
-// forgets the prepared statements that it touches, so that clients prepare them
-// again. Changes that come out of this server's own statements are told by
-// itself; this is for those made elsewhere.
-func (s *Server) SchemaChanged(change frame.SchemaChange) {
+// SchemaChanged tells the connections that registered for it and see the schema
+// that has changed, and forgets the prepared statements that the change touches,
+// so that clients prepare them again. Changes that come out of this server's own
+// statements are told by itself; this is for those made elsewhere.
+func (s *Server) SchemaChanged(schema string, change frame.SchemaChange) {
 	s.prepared.invalidate(change)
 	s.mu.Lock()
 	var listeners []*conn
 	for c := range s.conns {
-		if c.schemaEvents.Load() {
+		// A connection registers after its login, so its session is set then.
+		if c.schemaEvents.Load() && schemaOf(c.session) == schema {
 			listeners = append(listeners, c)
 		}
 	}

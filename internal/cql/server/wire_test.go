@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -327,11 +328,49 @@ func TestEvents(t *testing.T) {
 	if stream, m := listener.receive(); stream != -1 || !cmp.Equal(want, m) {
 		t.Errorf("on stream %d: %v", stream, m)
 	}
-	srv.SchemaChanged(frame.SchemaChange{Type: frame.Dropped, Target: frame.TargetKeyspace, Keyspace: "ks"})
+	srv.SchemaChanged("", frame.SchemaChange{Type: frame.Dropped, Target: frame.TargetKeyspace, Keyspace: "ks"})
 	if _, m := listener.receive(); !cmp.Equal(&message.SchemaChangeEvent{ChangeType: "DROPPED", Target: "KEYSPACE", Keyspace: "ks"}, m) {
 		t.Errorf("event %v", m)
 	}
 	deaf.expect(query("USE ks"), &message.SetKeyspaceResult{Keyspace: "ks"}) // and no event before
+}
+
+// TestEventsOfOthers: a connection hears nothing of a schema that is not its
+// user's.
+func TestEventsOfOthers(t *testing.T) {
+	t.Parallel()
+	srv := start(t, func(c *server.Config) { c.AllowAll, c.Authenticator = false, tenants{new(passwords)} })
+	login := func(user string) *client {
+		c := dial(t, srv.addr)
+		c.expect(message.NewStartup(), &message.Authenticate{Authenticator: "org.apache.cassandra.auth.PasswordAuthenticator"})
+		c.expect(&message.AuthResponse{Token: []byte("\x00" + user + "\x00" + testPassword)}, &message.AuthSuccess{})
+		return c
+	}
+	alice, listens, bob := login("alice"), login("alice"), login("bob")
+	for _, c := range []*client{listens, bob} {
+		c.expect(&message.Register{EventTypes: []primitive.EventType{"SCHEMA_CHANGE"}}, &message.Ready{})
+	}
+	alice.expect(query("CREATE TABLE ks.new (a int PRIMARY KEY)"),
+		&message.SchemaChangeResult{ChangeType: "CREATED", Target: "TABLE", Keyspace: "ks", Object: "new"})
+	if _, m := listens.receive(); !cmp.Equal(&message.SchemaChangeEvent{ChangeType: "CREATED", Target: "TABLE", Keyspace: "ks", Object: "new"}, m) {
+		t.Errorf("event %v", m)
+	}
+	srv.SchemaChanged("alice", frame.SchemaChange{Type: frame.Dropped, Target: frame.TargetKeyspace, Keyspace: "ks"})
+	srv.SchemaChanged("bob", frame.SchemaChange{Type: frame.Created, Target: frame.TargetKeyspace, Keyspace: "bobs"})
+	if _, m := bob.receive(); !cmp.Equal(&message.SchemaChangeEvent{ChangeType: "CREATED", Target: "KEYSPACE", Keyspace: "bobs"}, m) {
+		t.Errorf("bob's first event is %v", m)
+	}
+}
+
+// tenants lets everybody in, each with a schema named as the user is.
+type tenants struct{ *passwords }
+
+type tenant string
+
+func (t tenant) SchemaName() string { return string(t) }
+
+func (tenants) Plain(_ context.Context, _ *server.ConnInfo, user, _ string) (server.Session, error) {
+	return tenant(user), nil
 }
 
 // TestConcurrency checks that requests of one connection overtake each other,
