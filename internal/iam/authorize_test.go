@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	sdk "github.com/aws/aws-sdk-go-v2/service/iam"
+
 	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/policy"
@@ -107,7 +109,9 @@ func TestRequestContext(t *testing.T) {
 func TestDenials(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	alice := &aws.Caller{Type: aws.IAMUser, AccountID: testAccount, PrincipalID: "AIDAX", ARN: "arn:aws:iam::" + testAccount + ":user/alice", UserName: "alice"}
+	made, err := w.admin.CreateUser(w.ctx, &sdk.CreateUserInput{UserName: new("alice")})
+	w.must(err)
+	alice := &aws.Caller{Type: aws.IAMUser, AccountID: testAccount, PrincipalID: *made.User.UserId, ARN: "arn:aws:iam::" + testAccount + ":user/alice", UserName: "alice"}
 	for _, c := range []struct {
 		who  *aws.Caller
 		perm call.Permission
