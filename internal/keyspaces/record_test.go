@@ -159,6 +159,30 @@ func TestBatchRecords(t *testing.T) {
 	}
 }
 
+// TestTooLargeBatchRecords: a batch of more statements than there may be makes
+// no more records than the largest one that is taken, and one for the excess.
+func TestTooLargeBatchRecords(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.must("CREATE KEYSPACE ks WITH REPLICATION = {'class': 'SingleRegionStrategy'}")
+	b.must("CREATE TABLE ks.t (pk int PRIMARY KEY, v text)")
+	before := len(b.records())
+	batch := func(n int) string {
+		return "BEGIN BATCH " + strings.Repeat("DELETE FROM ks.t WHERE pk = 3; ", n) + "APPLY BATCH"
+	}
+	b.must(batch(maxBatch))
+	if n := len(b.records()) - before; n != maxBatch {
+		t.Fatalf("%d records of the largest batch", n)
+	}
+	before = len(b.records())
+	if e := b.refused(batch(4000)); e.Message != "A batch can have at most 100 statements" {
+		t.Errorf("refused with %v", e)
+	}
+	if n := len(b.records()) - before; n != maxBatch+1 {
+		t.Errorf("%d records of a batch that is too large", n)
+	}
+}
+
 // TestPermissions: what each statement needs.
 func TestPermissions(t *testing.T) {
 	t.Parallel()

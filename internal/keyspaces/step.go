@@ -181,7 +181,7 @@ func (s *Service) Execute(ctx context.Context, req *server.Request, res *frame.R
 	if b, ok := req.Statement.Statement.(*ast.Batch); ok {
 		kind := b.Kind
 		st.batch, st.using = &kind, b.Using
-		for _, child := range b.Statements {
+		for _, child := range b.Statements[:min(len(b.Statements), maxBatch+1)] {
 			st.add(child, req.Statement.Text, nil, req.Keyspace, req.Values)
 		}
 	} else {
@@ -203,7 +203,7 @@ func (s *Service) ExecuteBatch(ctx context.Context, req *server.BatchRequest, re
 	defer st.end()
 	st.batch = &req.Kind
 	st.req.timestamp, st.req.hasTimestamp = req.Timestamp, req.HasTimestamp
-	for i := range req.Entries {
+	for i := range req.Entries[:min(len(req.Entries), maxBatch+1)] {
 		e := &req.Entries[i]
 		st.add(e.Statement.Statement, e.Statement.Text, e.Prepared, e.Keyspace, e.Values)
 	}
@@ -229,6 +229,8 @@ func (st *step) Handle(ctx context.Context, c *call.Call) error {
 }
 
 // maxBatch is how many statements a batch may have (Amazon Keyspaces, quotas).
+// One with more is refused by the first that is too many, and the rest is not
+// looked at: a message of 65,535 statements must not make as many records.
 const maxBatch = 100
 
 func (st *step) handle(ctx context.Context, c *call.Call) error {
