@@ -366,7 +366,7 @@ func TestPermissions(t *testing.T) {
 func TestStop(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	const long = "SELECT count(*) FROM UNNEST(sequence(1, 100000)) AS a(x) CROSS JOIN UNNEST(sequence(1, 100000)) AS b(y) CROSS JOIN UNNEST(sequence(1, 100000)) AS c(z) WHERE x + y = z + 1"
+	const long = "SELECT count(*) FROM UNNEST(sequence(1, 10000)) AS a(x) CROSS JOIN UNNEST(sequence(1, 10000)) AS b(y) CROSS JOIN UNNEST(sequence(1, 10000)) AS c(z) CROSS JOIN UNNEST(sequence(1, 10000)) AS d(u) WHERE x + y = z + u"
 	var ids []string
 	for range 4 { // two run, two wait
 		id, err := b.start(long)

@@ -446,8 +446,8 @@ func collections() {
 	typed("array_min", 1, 1, "list_min($1)", func(a []argument) Type { return elem(a[0].typ) })
 	typed("slice", 3, 3, "list_slice($1, $2, $2 + $3 - 1)", first)
 	typed("flatten", 1, 1, "flatten($1)", func(a []argument) Type { return elem(a[0].typ) })
-	typed("sequence", 2, 3, "generate_series($*)", func(a []argument) Type { return arrayOf(a[0].typ) })
-	typed("repeat", 2, 2, "list_transform(range(CAST($2 AS BIGINT)), lambda _i: $1)", func(a []argument) Type { return arrayOf(a[0].typ) })
+	custom("sequence", 2, 3, sequence)
+	custom("repeat", 2, 2, repeat)
 	custom("element_at", 2, 2, func(_ *Call, a []argument) (string, Type, error) {
 		if a[0].typ.Name == "map" {
 			return a[0].sql + "[" + a[1].sql + "]", a[0].typ.Elems[1], nil
