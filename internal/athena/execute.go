@@ -127,8 +127,9 @@ func (s *Service) explain(e *execution, err error) *athenaError {
 	}
 	if errors.As(err, &de) {
 		s.cfg.Log.Info("a query failed in the engine", "query", e.ID, "err", text)
-		first, _, _ := strings.Cut(de.Message, "\n")
-		return &athenaError{Category: 2, Type: 1000, Message: "GENERIC_USER_ERROR: " + first}
+		message := trinoError(de.Message)
+		name, _, _ := strings.Cut(message, ":")
+		return &athenaError{Category: 2, Type: typeOf(name), Message: message}
 	}
 	s.cfg.Log.Error("a query failed inside the server", "query", e.ID, "err", err)
 	return &athenaError{Category: 1, Type: 200, Message: "GENERIC_INTERNAL_ERROR: Amazon Athena experienced an internal error while executing this query."}

@@ -275,6 +275,8 @@ func TestFailures(t *testing.T) {
 	b.must("CREATE EXTERNAL TABLE t (a int) LOCATION 's3://b/t/'")
 	b.must("CREATE EXTERNAL TABLE j (a int) ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe' LOCATION 's3://b/j/'")
 	b.must("CREATE EXTERNAL TABLE q (a int) STORED AS PARQUET LOCATION 's3://b/j/'")
+	b.put("c/f", "x\n")
+	b.must("CREATE EXTERNAL TABLE csv (a int) ROW FORMAT SERDE 'org.apache.hadoop.hive.serde2.OpenCSVSerde' LOCATION 's3://b/c/'")
 	b.must("CREATE EXTERNAL TABLE gone (a int) LOCATION 's3://other/x/'")
 	for query, want := range map[string]struct {
 		reason         string
@@ -290,6 +292,14 @@ func TestFailures(t *testing.T) {
 		"SELECT * FROM q":                          {"HIVE_CANNOT_OPEN_SPLIT: a file of the table is not a valid Parquet file", 2, 1000},
 		"SELECT * FROM gone":                       {"HIVE_FILESYSTEM_ERROR: The specified bucket does not exist: other", 2, 1000},
 		"SELECT ? ":                                {"INVALID_PARAMETER_USAGE: line 1:1: Incorrect number of parameters: expected 1 but found 0", 2, 1000},
+		"SELECT a, count(*) FROM t":                {"EXPRESSION_NOT_AGGREGATE: 'a' must be an aggregate expression or appear in GROUP BY clause", 2, 1000},
+		"SELECT a FROM t ORDER BY 3":               {"INVALID_COLUMN_REFERENCE: ORDER BY position is not in select list", 2, 1000},
+		"SELECT a FROM t GROUP BY 2":               {"INVALID_COLUMN_REFERENCE: GROUP BY position is not in select list", 2, 1000},
+		"SELECT 2147483646 + 1 + a FROM t":         {"NUMERIC_VALUE_OUT_OF_RANGE: integer addition overflow: 2147483647 + 1", 2, 1000},
+		"SELECT CAST(a + 299 AS tinyint) FROM t":   {"INVALID_CAST_ARGUMENT: Out of range for tinyint: 300", 2, 1100},
+		"SELECT json_parse('bad')":                 {"INVALID_FUNCTION_ARGUMENT: Cannot convert value to JSON: 'bad'", 2, 1000},
+		"SELECT upper(a) FROM t":                   {"FUNCTION_NOT_FOUND: Unexpected parameters (integer) for function upper", 2, 1303},
+		"SELECT * FROM csv":                        {"HIVE_BAD_DATA: Error parsing field value 'x' for field 0: For input string: \"x\"", 2, 1000},
 		"DROP TABLE none":                          {"FAILED: SemanticException [Error 10001]: Table not found default.none", 2, 1003},
 		"DROP DATABASE none":                       {"FAILED: SemanticException [Error 10072]: Database does not exist: none", 2, 1003},
 		"INSERT INTO t VALUES (1)":                 {"NOT_SUPPORTED: ", 2, 1200},

@@ -25,6 +25,9 @@ func render(v any, t sql.Type) (text string, ok bool) {
 	case bool:
 		return strconv.FormatBool(x), true
 	case string:
+		if t.Name == "json" {
+			return canonicalJSON(x), true
+		}
 		return x, true
 	case []byte:
 		if t.Name == "uuid" && len(x) == 16 {
@@ -54,7 +57,7 @@ func render(v any, t sql.Type) (text string, ok bool) {
 	case *duckdb.OrderedMap:
 		return renderMap(x.Keys(), x.Values(), t), true
 	case map[string]any:
-		if t.Name == "json" || len(t.Fields) == 0 {
+		if len(t.Fields) == 0 {
 			return compactJSON(x), true
 		}
 		return renderRow(x, t), true
@@ -76,6 +79,24 @@ func compactJSON(v any) string {
 		return fmt.Sprint(v)
 	}
 	return string(b)
+}
+
+// canonicalJSON is JSON's text as Trino keeps it: without spaces, names in
+// order, numbers as they were written.
+func canonicalJSON(text string) string {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return text
+	}
+	var out strings.Builder
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return text
+	}
+	return strings.TrimSuffix(out.String(), "\n")
 }
 
 // javaFloat is Double.toString and Float.toString of Java: plain digits from
@@ -204,17 +225,15 @@ func renderMap(keys, values []any, t sql.Type) string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
+// renderRow: Athena's user guide shows ROW('Bob', 38) as {field0=Bob, field1=38}
+// ("Create arrays", "Change field names in arrays using CAST").
 func renderRow(m map[string]any, t sql.Type) string {
 	parts := make([]string, len(t.Fields))
 	for i, f := range t.Fields {
-		v := inner(m[f], elemType(t, i))
-		if strings.HasPrefix(f, "field") {
-			if _, err := strconv.Atoi(f[len("field"):]); err == nil { // an unnamed field
-				parts[i] = v
-				continue
-			}
+		if f == "" { // shown by its number, which is its name in the engine too
+			f = "field" + strconv.Itoa(i)
 		}
-		parts[i] = f + "=" + v
+		parts[i] = f + "=" + inner(m[f], elemType(t, i))
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
 }

@@ -184,7 +184,7 @@ func (rd *Reader) openCSV(r io.Reader, emit func([]any) error) error {
 			}
 			v, err := fromOpenCSV(fields[at], c.Type)
 			if err != nil {
-				return fmt.Errorf("HIVE_BAD_DATA: Error parsing field value '%s' for field %d: %w", fields[at], at, err)
+				return fmt.Errorf("HIVE_BAD_DATA: Error parsing field value '%s' for field %d: For input string: %q", fields[at], at, fields[at])
 			}
 			row[i] = v
 		}

@@ -163,7 +163,12 @@ func texts() {
 	template("lower", 1, 1, varchar, "lower($1)")
 	template("upper", 1, 1, varchar, "upper($1)")
 	template("length", 1, 1, bigint, "length($1)")
-	template("reverse", 1, 1, varchar, "reverse($1)")
+	custom("reverse", 1, 1, func(_ *Call, a []argument) (string, Type, error) {
+		if a[0].typ.Name == "array" {
+			return "list_reverse(" + a[0].sql + ")", a[0].typ, nil
+		}
+		return "reverse(" + a[0].sql + ")", varchar, nil
+	})
 	template("trim trim_both", 1, 2, varchar, "trim($*)")
 	template("ltrim trim_leading", 1, 2, varchar, "ltrim($*)")
 	template("rtrim trim_trailing", 1, 2, varchar, "rtrim($*)")
@@ -177,6 +182,7 @@ func texts() {
 	template("codepoint", 1, 1, simple("integer"), "ord($1)")
 	template("translate", 3, 3, varchar, "translate($*)")
 	template("levenshtein_distance", 2, 2, bigint, "levenshtein($1, $2)")
+	template("hamming_distance", 2, 2, bigint, "hamming($1, $2)")
 	template("concat_ws", 1, -1, varchar, "concat_ws($*)")
 	template("md5", 1, 1, simple("varbinary"), "unhex(md5($1))")
 	template("sha1", 1, 1, simple("varbinary"), "unhex(sha1($1))")
@@ -187,8 +193,11 @@ func texts() {
 	template("from_utf8", 1, 1, varchar, "decode($1)")
 	template("to_base64", 1, 1, varchar, "to_base64($1)")
 	template("from_base64", 1, 1, simple("varbinary"), "from_base64($1)")
-	template("url_encode", 1, 1, varchar, "url_encode($1)")
-	template("url_decode", 1, 1, varchar, "url_decode($1)")
+	// Trino encodes as forms do; DuckDB as RFC 3986 does.
+	template("url_encode", 1, 1, varchar, "replace(replace(replace(url_encode($1), '%20', '+'), '%2A', '*'), '~', '%7E')")
+	template("url_decode", 1, 1, varchar, "url_decode(replace($1, '+', '%20'))")
+	template("url_extract_parameter", 2, 2, varchar, `(CASE WHEN regexp_matches($1, '^[^#]*[?&]' || regexp_escape($2) || '(=|&|#|$)') THEN url_decode(replace(regexp_extract($1, '^[^#?]*[?](?:[^#]*?&)??' || regexp_escape($2) || '=([^&#]*)', 1), '+', '%20')) END)`)
+	template("url_extract_port", 1, 1, bigint, `TRY_CAST(regexp_extract($1, '^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/?#@]*@)?[^/?#:]*:([0-9]+)', 1) AS BIGINT)`)
 	template("url_extract_host", 1, 1, varchar, `nullif(regexp_extract($1, '^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/?#@]*@)?([^/?#:]*)', 1), '')`)
 	template("url_extract_path", 1, 1, varchar, `regexp_extract($1, '^[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*([^?#]*)', 1)`)
 	template("url_extract_protocol", 1, 1, varchar, `nullif(regexp_extract($1, '^([a-zA-Z][a-zA-Z0-9+.-]*):', 1), '')`)
@@ -405,9 +414,11 @@ func numbers() {
 	typed("round", 1, 2, "round($*)", first)
 	typed("truncate", 1, 1, "trunc($1)", first)
 	typed("mod", 2, 2, "($1 % $2)", first)
-	for _, n := range []string{"sqrt", "exp", "ln", "log2", "log10", "sin", "cos", "tan", "asin", "acos", "atan", "cbrt", "degrees", "radians"} {
+	for _, n := range []string{"sqrt", "exp", "ln", "log2", "log10", "sin", "cos", "tan", "asin", "acos", "atan", "degrees", "radians"} {
 		template(n, 1, 1, double, n+"(CAST($1 AS DOUBLE))")
 	}
+	// DuckDB's root of a cube may be off by a bit.
+	template("cbrt", 1, 1, double, "(CASE WHEN pow(round(cbrt($1)), 3) = $1 THEN round(cbrt($1)) ELSE cbrt(CAST($1 AS DOUBLE)) END)")
 	template("power pow", 2, 2, double, "pow(CAST($1 AS DOUBLE), CAST($2 AS DOUBLE))")
 	template("atan2", 2, 2, double, "atan2($1, $2)")
 	template("log", 2, 2, double, "(ln(CAST($2 AS DOUBLE)) / ln(CAST($1 AS DOUBLE)))")
@@ -441,7 +452,15 @@ func collections() {
 	typed("array_except", 2, 2, "list_distinct(list_filter($1, lambda _x: NOT list_contains($2, _x)))", first)
 	typed("array_remove", 2, 2, "list_filter($1, lambda _x: _x IS DISTINCT FROM $2)", first)
 	template("arrays_overlap", 2, 2, boolean, "list_has_any($1, $2)")
-	template("array_join", 2, 2, varchar, "array_to_string($1, $2)")
+	custom("array_join", 2, 3, func(_ *Call, a []argument) (string, Type, error) {
+		list := a[0].sql
+		if len(a) == 3 {
+			list = "list_transform(" + list + ", lambda _x: coalesce(CAST(_x AS VARCHAR), " + a[2].sql + "))"
+		}
+		return "array_to_string(" + list + ", " + a[1].sql + ")", varchar, nil
+	})
+	template("split_to_map", 3, 3, Type{Name: "map", Elems: []Type{varchar, varchar}},
+		"map_from_entries(list_transform(list_filter(string_split($1, $2), lambda _x: _x <> ''), lambda _x: struct_pack(k := split_part(_x, $3, 1), v := split_part(_x, $3, 2))))")
 	typed("array_max", 1, 1, "list_max($1)", func(a []argument) Type { return elem(a[0].typ) })
 	typed("array_min", 1, 1, "list_min($1)", func(a []argument) Type { return elem(a[0].typ) })
 	typed("slice", 3, 3, "list_slice($1, $2, $2 + $3 - 1)", first)
@@ -537,8 +556,26 @@ func aggregates() {
 		return aggregated{name: "count", args: "DISTINCT " + a[0].sql, typ: bigint}
 	})
 	aggregate("approx_percentile", 2, 2, func(a []argument) aggregated {
-		return aggregated{name: "approx_quantile", args: sqls(a), typ: a[0].typ}
+		if a[1].typ.Name == "array" {
+			return aggregated{name: "approx_quantile", args: a[0].sql + ", CAST(" + a[1].sql + " AS FLOAT[])", typ: arrayOf(a[0].typ)}
+		}
+		return aggregated{name: "approx_quantile", args: a[0].sql + ", CAST(" + a[1].sql + " AS FLOAT)", typ: a[0].typ}
 	})
+	aggregate("histogram", 1, 1, func(a []argument) aggregated {
+		if !a[0].typ.Known() {
+			return aggregated{name: "histogram", args: a[0].sql}
+		}
+		t := Type{Name: "map", Elems: []Type{a[0].typ, bigint}}
+		return aggregated{name: "histogram", args: a[0].sql, wrap: "CAST(%s AS " + t.DuckDB() + ")", typ: t}
+	})
+	aggregate("geometric_mean", 1, 1, func(a []argument) aggregated {
+		return aggregated{name: "avg", args: "ln(CAST(" + a[0].sql + " AS DOUBLE))", wrap: "exp(%s)", typ: double}
+	})
+	for trino, duck := range map[string]string{"bitwise_and_agg": "bit_and", "bitwise_or_agg": "bit_or", "bitwise_xor_agg": "bit_xor"} {
+		aggregate(trino, 1, 1, func(a []argument) aggregated {
+			return aggregated{name: duck, args: "CAST(" + a[0].sql + " AS BIGINT)", typ: bigint}
+		})
+	}
 	aggregate("arbitrary", 1, 1, func(a []argument) aggregated {
 		return aggregated{name: "any_value", args: a[0].sql, typ: a[0].typ}
 	})

@@ -99,11 +99,31 @@ func rewrite(w *rewriter, q *Query, params []string) (*Rewritten, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.out.SQL = sql
+	w.out.SQL = jsonAsText(sql, cols)
 	for _, c := range cols {
 		w.out.Columns = append(w.out.Columns, ResultColumn{c.Name, c.Type})
 	}
 	return w.out, nil
+}
+
+// jsonAsText makes a result's JSON its text: the engine's driver would parse it
+// and give every number as a double.
+func jsonAsText(sql string, cols []Column) string {
+	names, items := make([]string, len(cols)), make([]string, len(cols))
+	found := false
+	for i, c := range cols {
+		names[i] = quoteIdent("_c" + strconv.Itoa(i))
+		items[i] = names[i]
+		if t, has := c.Type.textForJSON(); has {
+			found = true
+			items[i] = "CAST(" + items[i] + " AS " + t.DuckDB() + ")"
+		}
+		items[i] += " AS " + quoteIdent(c.Name)
+	}
+	if !found {
+		return sql
+	}
+	return "SELECT " + strings.Join(items, ", ") + " FROM (" + sql + ") AS _r(" + strings.Join(names, ", ") + ")"
 }
 
 // parameter: a value that parses as an expression without names is that

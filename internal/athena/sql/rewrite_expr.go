@@ -479,7 +479,7 @@ func (w *rewriter) cast(c *Cast, s *scope) (string, Type, error) {
 			return "strftime(" + x + ", '%Y-%m-%d %H:%M:%S.%g')", c.To, nil
 		}
 		if t.Name == "double" || t.Name == "real" {
-			return "", Type{}, semantic("NOT_SUPPORTED", c.At, "Casting %s to varchar is not supported by this engine; use format('%%f', x)", t)
+			return "", Type{}, semantic("NOT_SUPPORTED", c.At, "Casting %s to varchar is not supported by this engine; cast to a decimal first", t)
 		}
 		return "", Type{}, semantic("TYPE_MISMATCH", c.At, "Cannot cast %s to %s", t, c.To)
 	case c.To.isInteger() && t.isText():

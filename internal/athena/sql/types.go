@@ -118,6 +118,23 @@ func (t Type) DuckDB() string {
 	return strings.ToUpper(t.Name)
 }
 
+// textForJSON is the type with varchar for each JSON inside it, and whether
+// there is one.
+func (t Type) textForJSON() (Type, bool) {
+	if t.Name == "json" {
+		return simple("varchar"), true
+	}
+	found := false
+	elems := make([]Type, len(t.Elems))
+	for i, e := range t.Elems {
+		var has bool
+		elems[i], has = e.textForJSON()
+		found = found || has
+	}
+	t.Elems = elems
+	return t, found
+}
+
 // fieldName is a row's field name; unnamed fields get one, since DuckDB's do.
 func (t Type) fieldName(i int) string {
 	if i < len(t.Fields) && t.Fields[i] != "" {
