@@ -64,8 +64,12 @@ func New(c Config) *Handler {
 type step struct{ after, where string }
 
 func (t *step) Permissions(_ *call.Call, dst []call.Permission) ([]call.Permission, error) {
-	return append(dst, call.Permission{Action: "cloudtrail:LookupEvents", Resource: "*"}), nil
+	return append(dst, watching), nil
 }
+
+// watching is what a stream needs as long as it lasts.
+var watching = call.Permission{Action: "cloudtrail:LookupEvents", Resource: "*"}
+
 func (t *step) Handle(context.Context, *call.Call) error { return nil }
 func (t *step) Events() int                              { return 1 }
 func (t *step) Category(int) record.Category             { return record.Management }
@@ -84,7 +88,7 @@ func describe(r *record.Record) {
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	account, after, filter, err := h.begin(r)
+	c, after, filter, err := h.begin(r)
 	if err != nil {
 		e := aws.AsError(err)
 		w.Header().Set("Content-Type", "application/json")
@@ -95,23 +99,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	s := stream{h: h, w: w, control: http.NewResponseController(w), account: account, at: after, filter: filter}
+	s := stream{h: h, w: w, control: http.NewResponseController(w), call: c, account: c.AccountID, at: after, filter: filter}
 	if err := s.run(r.Context()); err != nil {
 		h.cfg.Log.Debug("a tail ended", "err", err)
 	}
 }
 
 // begin authenticates, authorises and records the call.
-func (h *Handler) begin(r *http.Request) (account string, after uint64, filter Filter, err error) {
-	c := awshttp.NewCall(r, h.cfg.Path.Now(), h.cfg.Region)
+func (h *Handler) begin(r *http.Request) (c *call.Call, after uint64, filter Filter, err error) {
+	c = awshttp.NewCall(r, h.cfg.Path.Now(), h.cfg.Region)
 	id, err := h.cfg.Auth.Authenticate(r, nil, "cloudtrail", false)
 	if err != nil {
 		var ae *awshttp.AuthError
 		if !errors.As(err, &ae) || ae.Claimed == nil {
-			return "", 0, nil, err
+			return nil, 0, nil, err
 		}
 		c.Caller, c.AccountID = ae.Claimed, ae.Claimed.AccountID
-		return "", 0, nil, h.cfg.Path.Reject(c, err, describe)
+		return nil, 0, nil, h.cfg.Path.Reject(c, err, describe)
 	}
 	c.Caller, c.AccountID = id.Caller, id.Caller.AccountID
 	if id.Region != "" {
@@ -126,13 +130,13 @@ func (h *Handler) begin(r *http.Request) (account string, after uint64, filter F
 		}
 	}
 	if err != nil {
-		return "", 0, nil, h.cfg.Path.Reject(c, err, describe)
+		return nil, 0, nil, h.cfg.Path.Reject(c, err, describe)
 	}
 	where, err := json.Marshal(append([]string{}, q["where"]...))
 	if err != nil {
-		return "", 0, nil, err
+		return nil, 0, nil, err
 	}
-	return c.AccountID, after, filter, h.cfg.Path.Run(r.Context(), c, &step{q.Get("after"), string(where)})
+	return c, after, filter, h.cfg.Path.Run(r.Context(), c, &step{q.Get("after"), string(where)})
 }
 
 // stream is one client's.
@@ -140,6 +144,7 @@ type stream struct {
 	h       *Handler
 	w       http.ResponseWriter
 	control *http.ResponseController
+	call    *call.Call
 	account string
 	filter  Filter
 	at      uint64 // read up to here
@@ -150,7 +155,7 @@ func (s *stream) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.h.cfg.Done, cancel)()
-	if err := s.flush(); err != nil { // the client sees that it is connected
+	if err := s.flush(ctx); err != nil { // the client sees that it is connected
 		return err
 	}
 	for {
@@ -169,7 +174,7 @@ func (s *stream) run(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := s.flush(); err != nil {
+		if err := s.flush(ctx); err != nil {
 			return err
 		}
 	}
@@ -198,13 +203,17 @@ func (s *stream) read(ctx context.Context, head uint64) error {
 		if len(s.buf) < flushBytes {
 			return true, nil
 		}
-		return ctx.Err() == nil, s.flush()
+		return ctx.Err() == nil, s.flush(ctx)
 	})
 }
 
 // flush sends what has collected. It is the only place that waits for the
-// client.
-func (s *stream) flush() error {
+// client, and none goes out without asking for the permission again: a stream may
+// last for days, and its caller may lose rights, keys or existence meanwhile.
+func (s *stream) flush(ctx context.Context) error {
+	if err := s.h.cfg.Path.Auth.Authorize(ctx, s.call, []call.Permission{watching}); err != nil {
+		return err
+	}
 	if err := s.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}

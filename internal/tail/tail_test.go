@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,6 +121,7 @@ type rig struct {
 	jr   *journal.Journal
 	url  string
 	stop context.CancelFunc
+	auth *onlyAlice
 }
 
 // signed proves everybody whose request has a user.
@@ -133,10 +135,11 @@ func (signed) Authenticate(r *http.Request, _ []byte, service string, _ bool) (*
 	return &awshttp.Identity{Caller: &aws.Caller{Type: aws.IAMUser, AccountID: account, UserName: user, ARN: "arn:aws:iam::" + account + ":user/" + user}, Region: "eu-west-1"}, nil
 }
 
-type onlyAlice struct{}
+// onlyAlice lets alice watch until that is revoked.
+type onlyAlice struct{ revoked atomic.Bool }
 
-func (onlyAlice) Authorize(_ context.Context, c *call.Call, perms []call.Permission) error {
-	if c.Caller.UserName == "alice" && len(perms) == 1 && perms[0].Action == "cloudtrail:LookupEvents" {
+func (o *onlyAlice) Authorize(_ context.Context, c *call.Call, perms []call.Permission) error {
+	if !o.revoked.Load() && c.Caller.UserName == "alice" && len(perms) == 1 && perms[0].Action == "cloudtrail:LookupEvents" {
 		return nil
 	}
 	return aws.NewError(aws.Denied, "AccessDeniedException", "no")
@@ -159,7 +162,8 @@ func start(t *testing.T, beat time.Duration) *rig {
 		t.Fatal(err)
 	}
 	done, stop := context.WithCancel(context.Background())
-	path := &call.Path{Auth: onlyAlice{}, Selector: nothing{}, Journal: jr, Store: store, Now: time.Now, Log: quiet}
+	auth := new(onlyAlice)
+	path := &call.Path{Auth: auth, Selector: nothing{}, Journal: jr, Store: store, Now: time.Now, Log: quiet}
 	srv := httptest.NewServer(New(Config{Path: path, Auth: signed{}, Journal: jr, Region: "us-east-1", Done: done, Log: quiet, Heartbeat: beat}))
 	t.Cleanup(func() {
 		stop()
@@ -171,7 +175,7 @@ func start(t *testing.T, beat time.Duration) *rig {
 			t.Error(err)
 		}
 	})
-	return &rig{t: t, jr: jr, url: srv.URL, stop: stop}
+	return &rig{t: t, jr: jr, url: srv.URL, stop: stop, auth: auth}
 }
 
 func (r *rig) add(names ...string) {
@@ -284,6 +288,26 @@ func TestRecorded(t *testing.T) {
 		"TailEvents eu-west-1 ValidationException { []}", "TailEvents eu-west-1 ValidationException { []}"}
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("records\n%s\nwant\n%s (%v)", strings.Join(got, "\n"), strings.Join(want, "\n"), err)
+	}
+}
+
+// TestRevoked: who loses the right to watch gets no record from then on.
+func TestRevoked(t *testing.T) {
+	t.Parallel()
+	r := start(t, time.Hour)
+	r.add("A")
+	res, next := r.open("alice", "after=0")
+	if l := next(); l.Event.EventName != "A" {
+		t.Fatalf("%+v", l.Event)
+	}
+	if l := next(); l.Event.EventName != "TailEvents" {
+		t.Fatalf("%+v", l.Event)
+	}
+	r.auth.revoked.Store(true)
+	r.add("B")
+	rest, err := io.ReadAll(res.Body)
+	if err != nil || len(rest) != 0 {
+		t.Errorf("after it: %q, %v", rest, err)
 	}
 }
 
