@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"spoor/internal/config"
+	"spoor/internal/kv"
 	"spoor/internal/server"
 )
 
@@ -33,6 +34,9 @@ func (s serveCmd) Run(ctx context.Context, std streams) error {
 	log := slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: level}))
 	privateFiles()
 	srv, err := server.Start(ctx, s.Config, log)
+	if errors.Is(err, kv.ErrInUse) {
+		return fmt.Errorf("a server runs on %s already; --data takes another directory", s.Data)
+	}
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func (t tailCmd) Run(ctx context.Context, std streams) error {
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
-		return fmt.Errorf("the server refused: %s %s", res.Status, body)
+		return fmt.Errorf("the server refused: %s", refusal(res.Status, body))
 	}
 	lines := bufio.NewScanner(res.Body)
 	lines.Buffer(nil, maxRecordLine)
@@ -81,6 +81,18 @@ func (t tailCmd) Run(ctx context.Context, std streams) error {
 		return nil
 	}
 	return lines.Err()
+}
+
+// refusal is the message of an AWS JSON error, or the whole answer when it is
+// none.
+func refusal(status string, body []byte) string {
+	var e struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(body, &e) == nil && e.Message != "" {
+		return e.Message
+	}
+	return status + " " + string(body)
 }
 
 func (t tailCmd) print(w io.Writer, line []byte) error {

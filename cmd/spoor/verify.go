@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"spoor/internal/digest"
 	"spoor/internal/engine/pebble"
 	"spoor/internal/kv"
 	"spoor/internal/objects"
@@ -77,6 +78,9 @@ func (v verifyCmd) run(ctx context.Context, std streams) (code int, err error) {
 	}
 	if v.TrailARN == "" {
 		return 0, errors.New("name the trail: --trail-arn")
+	}
+	if _, _, _, err := digest.TrailName(v.TrailARN); err != nil {
+		return 0, err
 	}
 	cfg, found, done, err := v.config(ctx)
 	if err != nil {
@@ -233,7 +237,10 @@ func (v verifyCmd) checkProof(std streams) (int, error) {
 func (v verifyCmd) data(ctx context.Context) (cfg verify.Config, found []verify.Finding, done func() error, err error) {
 	store, err := kv.Open(filepath.Join(v.Data, "store"), kv.Options{Merger: pebble.Merger()})
 	if err != nil {
-		return cfg, nil, nil, fmt.Errorf("%w; stop the server first, or use --bucket", err)
+		if errors.Is(err, kv.ErrInUse) {
+			err = fmt.Errorf("a server runs on %s: stop it first, or use --bucket", v.Data)
+		}
+		return cfg, nil, nil, err
 	}
 	self, err := os.Executable()
 	if err == nil {

@@ -225,15 +225,20 @@ func renderMap(keys, values []any, t sql.Type) string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
-// renderRow: Athena's user guide shows ROW('Bob', 38) as {field0=Bob, field1=38}
-// ("Create arrays", "Change field names in arrays using CAST").
 func renderRow(m map[string]any, t sql.Type) string {
 	parts := make([]string, len(t.Fields))
 	for i, f := range t.Fields {
-		if f == "" { // shown by its number, which is its name in the engine too
+		if f == "" { // the engine names it by its number
 			f = "field" + strconv.Itoa(i)
 		}
-		parts[i] = f + "=" + inner(m[f], elemType(t, i))
+		v := inner(m[f], elemType(t, i))
+		if strings.HasPrefix(f, "field") {
+			if _, err := strconv.Atoi(f[len("field"):]); err == nil { // an unnamed field
+				parts[i] = v
+				continue
+			}
+		}
+		parts[i] = f + "=" + v
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
 }

@@ -75,8 +75,10 @@ type AnchorFile struct {
 
 // Config says what to verify.
 type Config struct {
-	Source         Source
-	TrailARN       string
+	Source   Source
+	TrailARN string
+	// Bucket may be empty where the source is a copy: it is then the one that
+	// the newest digest names, under its signature.
 	Bucket, Prefix string
 	// Keys are by region; those of EveryRegion serve for all.
 	Keys map[string][]PublicKey
@@ -171,7 +173,13 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		total += len(r.digests)
 	}
 	if total == 0 && !v.anyAnchor() {
+		if cfg.Bucket == "" {
+			return nil, fmt.Errorf("%w in the copy", ErrNothing)
+		}
 		return nil, fmt.Errorf("%w in bucket %s", ErrNothing, cfg.Bucket)
+	}
+	if err := v.nameBucket(ctx, regions); err != nil {
+		return nil, err
 	}
 	for _, r := range regions {
 		if err := v.region(ctx, r); err != nil {
@@ -204,6 +212,30 @@ func newVerifier(cfg Config) (*verifier, error) {
 	}
 	v.outside, err = v.checkpoints()
 	return v, err
+}
+
+// nameBucket takes a copy's bucket from its newest sound digest. A digest that
+// names another one is found afterwards, by its key or by the chain.
+func (v *verifier) nameBucket(ctx context.Context, regions []*region) error {
+	if v.cfg.Bucket != "" {
+		return nil
+	}
+	for _, r := range regions {
+		for _, key := range slices.Backward(r.digests) {
+			plain, _, err := v.get(ctx, "", key, digest.MaxBytes)
+			if errors.Is(err, ErrNotFound) || errors.Is(err, errGzip) {
+				continue // found and reported later
+			}
+			if err != nil {
+				return err
+			}
+			if d, err := digest.Parse(plain); err == nil && d.Object == key {
+				v.cfg.Bucket, v.report.Bucket = d.Bucket, d.Bucket
+				return nil
+			}
+		}
+	}
+	return nil
 }
 
 // unproven notes what could not be checked.

@@ -528,6 +528,12 @@ func TestDirectory(t *testing.T) {
 	if r, err := Run(t.Context(), w.cfg); err != nil || r.ExitCode() != ExitUnknown || len(r.Findings) != 0 {
 		t.Errorf("without: %+v %v", r, err)
 	}
+	// A copy need not say which bucket it is of: its digests do.
+	named := w.cfg.Bucket
+	w.cfg.Bucket = ""
+	if r, err := Run(t.Context(), w.cfg); err != nil || r.ExitCode() != ExitUnknown || len(r.Findings) != 0 || r.Bucket != named {
+		t.Errorf("without the bucket's name: %+v %v", r, err)
+	}
 	if err := os.Remove(filepath.Join(dir, filepath.FromSlash(w.files[home][1]))); err != nil {
 		t.Fatal(err)
 	}
