@@ -635,9 +635,10 @@ func (s *scope) share(names []string) {
 	last.columns = kept
 }
 
-// unnest turns UNNEST into a lateral query over DuckDB's list unnest. An array
-// of rows gives one column of rows, as Athena documents; a map two columns;
-// several arrays are zipped.
+// unnest turns UNNEST into a lateral query of DuckDB's list unnest, several of
+// which in one SELECT are zipped: a plan that keeps the elements' order, which
+// a join with a series does not. An array of rows gives one column of rows, as
+// Athena documents; a map two columns.
 func (w *rewriter) unnest(u *Unnest, s *scope) (string, error) {
 	alias := u.Alias
 	if alias == "" {
@@ -654,7 +655,6 @@ func (w *rewriter) unnest(u *Unnest, s *scope) (string, error) {
 		cols = append(cols, Column{Name: name, Type: t})
 		items = append(items, sql+" AS "+quoteIdent(name))
 	}
-	const i = `"_i"."generate_series"`
 	for _, a := range u.Args {
 		sql, t, err := w.expr(a, s)
 		if err != nil {
@@ -662,32 +662,32 @@ func (w *rewriter) unnest(u *Unnest, s *scope) (string, error) {
 		}
 		switch {
 		case t.Name == "map":
-			add("map_keys("+sql+")["+i+"]", t.Elems[0])
-			add("map_values("+sql+")["+i+"]", t.Elems[1])
+			add("unnest(map_keys("+sql+"))", t.Elems[0])
+			add("unnest(map_values("+sql+"))", t.Elems[1])
 			lengths = append(lengths, "len(map_keys("+sql+"))")
 		case t.Name == "array" || !t.Known():
 			elem := Type{}
 			if t.Known() {
 				elem = t.Elems[0]
 			}
-			add("("+sql+")["+i+"]", elem)
+			add("unnest("+sql+")", elem)
 			lengths = append(lengths, "len("+sql+")")
 		default:
 			return "", semantic("TYPE_MISMATCH", u.Pos, "Cannot unnest type: %s", t)
 		}
 	}
 	if u.Ordinality {
-		add(i, simple("bigint"))
+		n := lengths[0]
+		if len(lengths) > 1 {
+			n = "greatest(" + strings.Join(lengths, ", ") + ")"
+		}
+		add("unnest(generate_series(1, coalesce("+n+", 0)))", simple("bigint"))
 	}
 	if len(u.Columns) > 0 && len(u.Columns) != len(cols) {
 		return "", semantic("MISMATCHED_COLUMN_ALIASES", u.Pos, "Column alias list has %d entries but '%s' has %d columns available", len(u.Columns), alias, len(cols))
 	}
-	n := lengths[0]
-	if len(lengths) > 1 {
-		n = "greatest(" + strings.Join(lengths, ", ") + ")"
-	}
 	s.rels = append(s.rels, scopeRel{alias: alias, columns: cols})
-	return "LATERAL (SELECT " + strings.Join(items, ", ") + " FROM generate_series(1, coalesce(" + n + ", 0)) AS \"_i\") AS " + quoteIdent(alias), nil
+	return "LATERAL (SELECT " + strings.Join(items, ", ") + ") AS " + quoteIdent(alias), nil
 }
 
 func (w *rewriter) groupBy(gs []GroupItem, s *scope) (string, error) {
