@@ -232,11 +232,9 @@ func parse(text string) (*sql.Statement, error) {
 	var ue *sql.UnsupportedError
 	switch {
 	case errors.As(err, &se):
-		msg := se.Error()
-		if strings.HasPrefix(se.Message, "Only one sql statement") {
-			msg = se.Message
-		}
-		return nil, invalid("MALFORMED_QUERY", "%s", msg)
+		failed := invalid("MALFORMED_QUERY", "%s", se.Error())
+		failed.Recorded = se.Redacted() // a record leaves the statement out, and so its pieces
+		return nil, failed
 	case errors.As(err, &ue):
 		return nil, invalid("MALFORMED_QUERY", "%s", ue.Message)
 	}

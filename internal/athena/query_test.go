@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/athena/types"
 
 	"spoor/internal/call"
+	"spoor/internal/journal"
 )
 
 // golden compares with testdata/name, or rewrites it.
@@ -406,5 +407,31 @@ func TestStop(t *testing.T) {
 		if _, err := b.api.GetQueryResults(t.Context(), &sdk.GetQueryResultsInput{QueryExecutionId: &id}); err == nil || !strings.Contains(err.Error(), "Could not find results") {
 			t.Error(err)
 		}
+	}
+}
+
+// TestRecordOfBadQuery: the client is told what does not parse, and the record
+// holds nothing of the statement.
+func TestRecordOfBadQuery(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for query, told := range map[string]string{
+		"SELECT E'secret-1'":         "line 1:9: mismatched input ''secret-1''. Expecting: <EOF>",
+		"SELECT 1; SELECT 'secret2'": "Only one sql statement is allowed. Got: SELECT 1; SELECT 'secret2'",
+	} {
+		if _, err := b.start(query); err == nil || !strings.Contains(err.Error(), told) {
+			t.Errorf("%s: %v", query, err)
+		}
+	}
+	n := 0
+	err := b.journal.Read(0, b.journal.Head(), func(it journal.Item) (bool, error) {
+		n++
+		if text := string(it.JSON); strings.Contains(text, "secret") || !strings.Contains(text, `"errorMessage":"`) {
+			t.Errorf("recorded: %s", text)
+		}
+		return true, nil
+	})
+	if err != nil || n != 2 {
+		t.Errorf("%d records, %v", n, err)
 	}
 }

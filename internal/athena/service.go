@@ -250,7 +250,7 @@ func (e *execution) fail(err *athenaError, now time.Time) {
 
 // invalid is Athena's error for a bad request, which carries its code twice
 // (as the service sends it).
-func invalid(code, format string, args ...any) error {
+func invalid(code, format string, args ...any) *aws.Error {
 	return &aws.Error{Op: "athena", Kind: aws.Invalid, Code: "InvalidRequestException", Message: fmt.Sprintf(format, args...),
 		Fields: map[string]any{"AthenaErrorCode": code, "ErrorCode": code}}
 }

@@ -31,6 +31,9 @@ type Error struct {
 	Kind    Kind
 	Code    string // AWS's error code, "InvalidRequestException"
 	Message string // the text a client sees; says what to change
+	// Recorded stands in the call's record in Message's place, where that quotes
+	// what a record must not hold; "" when it does not.
+	Recorded string
 	// Status overrides the HTTP status that the kind implies, when not 0.
 	Status int
 	// Encoded is a denial's sealed particulars, for

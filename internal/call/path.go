@@ -1,6 +1,7 @@
 package call
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -150,7 +151,7 @@ func (p *Path) encode(c *Call, s Step, buf *buffers, outcome error, before []jou
 		r.Category = s.Category(i)
 		if outcome != nil {
 			e := aws.AsError(outcome)
-			r.ErrorCode, r.ErrorMessage = e.Code, e.Message
+			r.ErrorCode, r.ErrorMessage = e.Code, cmp.Or(e.Recorded, e.Message)
 		}
 		s.Describe(c, i, outcome, r)
 		if n > 1 && i > 0 {
@@ -211,7 +212,7 @@ func (p *Path) Reject(c *Call, err error, describe func(r *record.Record)) error
 	r := &buf.rec
 	p.fill(c, r)
 	e := aws.AsError(err)
-	r.ErrorCode, r.ErrorMessage = e.Code, e.Message
+	r.ErrorCode, r.ErrorMessage = e.Code, cmp.Or(e.Recorded, e.Message)
 	describe(r)
 	if r.Category == record.Data && !p.AlwaysData && !p.selected(r) {
 		return err

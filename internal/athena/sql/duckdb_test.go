@@ -2,6 +2,7 @@ package sql
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -370,4 +371,27 @@ func stripQuoted(s string) string {
 		b.WriteByte(s[i])
 	}
 	return b.String()
+}
+
+// TestRedacted: what a record may tell of a statement that does not parse.
+func TestRedacted(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]string{
+		"SELECT E'secret'":          "line 1:9: mismatched input '<value>'. Expecting: <EOF>",
+		"SELECT 'a' 'secret'":       "line 1:12: mismatched input '<value>'. Expecting: <EOF>",
+		"SELECT 1 4242":             "line 1:10: mismatched input '<value>'. Expecting: <EOF>",
+		"SELECT 1; SELECT 'secret'": "Only one sql statement is allowed. Got: <statement>",
+		"SELECT FROM":               "line 1:8: mismatched input 'FROM'. Expecting: <expression>",
+		"SELECT CAST(1 AS secret)":  "line 1:18: Unknown type: <value>",
+		"SELECT 'secret":            "line 1:8: mismatched input '''",
+		"DROP TABLE \"secret\"":     "line 1:12: mismatched input '<value>'. Expecting: ",
+	} {
+		_, err := Parse(query)
+		var se *SyntaxError
+		if !errors.As(err, &se) || !strings.HasPrefix(se.Redacted(), want) || strings.Contains(se.Redacted(), "secret") || strings.Contains(se.Redacted(), "4242") {
+			t.Errorf("%s: %v, redacted %v", query, err, se)
+		} else if se.Error() == se.Redacted() && strings.Contains(want, "<value>") {
+			t.Errorf("%s: the client is told %q", query, se.Error())
+		}
+	}
 }

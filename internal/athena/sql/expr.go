@@ -779,7 +779,7 @@ func (p *parser) trinoType() (Type, error) {
 	}
 	name, ok := trinoTypes[word]
 	if !ok {
-		return Type{}, &SyntaxError{t.line, t.col, "Unknown type: " + word}
+		return Type{}, &SyntaxError{t.line, t.col, "Unknown type: " + word, "Unknown type: <value>"}
 	}
 	out := Type{Name: name}
 	if p.op("(") {

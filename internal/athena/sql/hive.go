@@ -371,7 +371,7 @@ func (p *parser) hiveType() (Type, error) {
 	}
 	name, ok := hiveTypes[word]
 	if !ok {
-		return Type{}, &SyntaxError{t.line, t.col, "cannot recognize input near '" + t.text + "' in column type"}
+		return Type{}, &SyntaxError{t.line, t.col, "cannot recognize input near '" + t.text + "' in column type", "cannot recognize input near '<value>' in column type"}
 	}
 	out := Type{Name: name}
 	if name == "timestamp" {

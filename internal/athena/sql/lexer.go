@@ -8,6 +8,7 @@
 package sql
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -23,9 +24,20 @@ const (
 type SyntaxError struct {
 	Line, Col int // from 1
 	Message   string
+	// redacted is Message without the part that is the statement's own text and
+	// may hold its values; "" when there is none.
+	redacted string
+}
+
+// Redacted is Error for a place that must not hold a statement's values.
+func (e *SyntaxError) Redacted() string {
+	return (&SyntaxError{Line: e.Line, Col: e.Col, Message: cmp.Or(e.redacted, e.Message)}).Error()
 }
 
 func (e *SyntaxError) Error() string {
+	if strings.HasPrefix(e.Message, onlyOne) { // Trino tells no place
+		return e.Message
+	}
 	return fmt.Sprintf("line %d:%d: %s", e.Line, e.Col, e.Message)
 }
 
@@ -62,7 +74,7 @@ type token struct {
 // lex splits a text into tokens; comments are skipped.
 func lex(src string) ([]token, error) {
 	if len(src) > MaxText {
-		return nil, &SyntaxError{1, 1, fmt.Sprintf("the query is longer than %d bytes", MaxText)}
+		return nil, &SyntaxError{Line: 1, Col: 1, Message: fmt.Sprintf("the query is longer than %d bytes", MaxText)}
 	}
 	l := lexer{src: src, line: 1, col: 1}
 	var out []token
@@ -88,7 +100,7 @@ type lexer struct {
 }
 
 func (l *lexer) fail(format string, args ...any) error {
-	return &SyntaxError{l.line, l.col, fmt.Sprintf(format, args...)}
+	return &SyntaxError{Line: l.line, Col: l.col, Message: fmt.Sprintf(format, args...)}
 }
 
 func (l *lexer) advance(n int) {

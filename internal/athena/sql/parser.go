@@ -19,7 +19,7 @@ func Parse(text string) (*Statement, error) {
 	p.op(";")
 	if p.peek().kind != tEOF {
 		if p.pos > 0 && p.toks[p.pos-1].text == ";" {
-			return nil, &SyntaxError{p.peek().line, p.peek().col, "Only one sql statement is allowed. Got: " + text}
+			return nil, &SyntaxError{p.peek().line, p.peek().col, onlyOne + text, onlyOne + "<statement>"}
 		}
 		return nil, p.unexpected("<EOF>")
 	}
@@ -54,6 +54,8 @@ func (p *parser) take() token {
 
 func (p *parser) at() Pos { t := p.peek(); return Pos{t.line, t.col} }
 
+const onlyOne = "Only one sql statement is allowed. Got: "
+
 // unexpected is Trino's message for a token that cannot stand where it does.
 func (p *parser) unexpected(expecting string) error {
 	t := p.peek()
@@ -61,12 +63,18 @@ func (p *parser) unexpected(expecting string) error {
 	if t.kind != tEOF {
 		shown = p.src[t.start:t.end]
 	}
-	return &SyntaxError{t.line, t.col, fmt.Sprintf("mismatched input '%s'. Expecting: %s", shown, expecting)}
+	err := &SyntaxError{Line: t.line, Col: t.col, Message: fmt.Sprintf("mismatched input '%s'. Expecting: %s", shown, expecting)}
+	switch t.kind {
+	case tEOF, tIdent, tOp, tParam:
+	default: // a quoted name as well: who mistakes the quotes writes a value so
+		err.redacted = "mismatched input '<value>'. Expecting: " + expecting
+	}
+	return err
 }
 
 func (p *parser) enter() error {
 	if p.depth++; p.depth > maxDepth {
-		return &SyntaxError{p.peek().line, p.peek().col, "the statement is nested too deeply"}
+		return &SyntaxError{Line: p.peek().line, Col: p.peek().col, Message: "the statement is nested too deeply"}
 	}
 	return nil
 }
