@@ -30,7 +30,7 @@ func (s *Service) HTTP() *call.Service {
 		Operations: slices.Concat(s.metadataOperations(), s.workGroupOperations(), s.catalogOperations(), s.tagOperations(), []call.Operation{
 			call.Op("StartQueryExecution", func(c *call.Call, in *sdk.StartQueryExecutionInput) ([]call.Permission, error) {
 				return s.onWorkGroup(c, "StartQueryExecution", in.WorkGroup), nil
-			}, s.start, call.Omit("QueryString", "ExecutionParameters")),
+			}, s.start, call.Omit("QueryString", "ExecutionParameters"), call.Partial(queryLacks)),
 			call.Op("StopQueryExecution", func(c *call.Call, in *sdk.StopQueryExecutionInput) ([]call.Permission, error) {
 				return s.onExecution(c, "StopQueryExecution", in.QueryExecutionId), nil
 			}, s.stop),

@@ -107,7 +107,8 @@ var errorTypes = map[string]int32{"TABLE_NOT_FOUND": 1301, "SCHEMA_NOT_FOUND": 1
 var namedError = regexp.MustCompile(`((?:DIVISION_BY_ZERO|INVALID_CAST_ARGUMENT|INVALID_FUNCTION_ARGUMENT|HIVE_[A-Z_]+|INVALID_TABLE_PROPERTY|CONSTRAINT_VIOLATION): [^\n]*)`)
 
 // explain turns an error into what the caller sees. The engine's own texts are
-// about the rewritten query: they are logged, and shown without its SQL.
+// about the rewritten query and may hold its values: they are shown without its
+// SQL, and logged for debugging only.
 func (s *Service) explain(e *execution, err error) *athenaError {
 	var qe *queryError
 	var se *sql.SemanticError
@@ -126,7 +127,7 @@ func (s *Service) explain(e *execution, err error) *athenaError {
 		return &athenaError{Category: 2, Type: typeOf(name), Message: m}
 	}
 	if errors.As(err, &de) {
-		s.cfg.Log.Info("a query failed in the engine", "query", e.ID, "err", text)
+		s.cfg.Log.Debug("a query failed in the engine", "query", e.ID, "err", text)
 		message := trinoError(de.Message)
 		name, _, _ := strings.Cut(message, ":")
 		return &athenaError{Category: 2, Type: typeOf(name), Message: message}

@@ -18,6 +18,9 @@ import (
 // reference, WorkGroupConfiguration).
 const minCutoff = 10_000_000
 
+// queryLacks is what statements cannot be.
+const queryLacks = "SELECT, EXPLAIN, SHOW, DESCRIBE and Hive DDL run; CTAS, INSERT, UPDATE, DELETE, MERGE, UNLOAD, views, PREPARE, EXECUTE, tables of Iceberg, information_schema and $partitions do not"
+
 const workGroupLacks = "Spark, Identity Center, managed results, KMS keys, access grants and requester pays are refused; metrics are not published"
 
 func (s *Service) workGroupOperations() []call.Operation {

@@ -428,7 +428,7 @@ func (s *Server) Failed() <-chan error { return s.failed }
 func (s *Server) Welcome() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Spoor is ready.\n\n")
-	fmt.Fprintf(&b, "  AWS APIs    http://%s and https (Athena, CloudTrail, Keyspaces, S3, IAM, STS, Glue)\n", s.ends.HTTP)
+	fmt.Fprintf(&b, "  AWS APIs    http://%s and https (Athena, CloudTrail, Keyspaces, S3, IAM, STS)\n", s.ends.HTTP)
 	fmt.Fprintf(&b, "  CQL         %s, TLS\n", s.ends.CQL)
 	fmt.Fprintf(&b, "  Data        %s\n", s.cfg.Data)
 	fmt.Fprintf(&b, "  Master key  %s\n\n", s.sealer)
