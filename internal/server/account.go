@@ -89,14 +89,23 @@ func (s *Server) makeAccount(r *http.Request) (NewAccount, error) {
 	if err != nil || len(raw) > maxAccountRequest {
 		return in, aws.NewError(aws.Invalid, "ValidationException", "The request's body cannot be read.")
 	}
+	c := awshttp.NewCall(r, s.path.Now(), aws.GlobalRegion)
+	// As for every other call, a failure of a known credential is recorded.
+	reject := func(caller *aws.Caller, err error) error {
+		c.Caller, c.AccountID = caller, caller.AccountID
+		return s.path.Reject(c, err, func(r *record.Record) { r.EventSource, r.EventName = "organizations.amazonaws.com", "CreateAccount" })
+	}
 	id, err := s.auth.Authenticate(r, raw, accountsService, false)
-	if err != nil {
+	var ae *awshttp.AuthError
+	switch {
+	case errors.As(err, &ae) && ae.Claimed != nil:
+		return in, reject(ae.Claimed, err)
+	case err != nil:
 		return in, err
 	}
 	if err := json.Unmarshal(raw, &in); err != nil {
-		return in, aws.NewError(aws.Invalid, "ValidationException", "The request's body is not JSON of an account.")
+		return in, reject(id.Caller, aws.NewError(aws.Invalid, "ValidationException", "The request's body is not JSON of an account."))
 	}
-	c := awshttp.NewCall(r, s.path.Now(), aws.GlobalRegion)
 	c.Caller, c.AccountID = id.Caller, id.Caller.AccountID
 	return in, s.path.Run(r.Context(), c, &accountStep{s, in})
 }

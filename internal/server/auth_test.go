@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,10 +26,12 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"spoor/internal/aws"
+	"spoor/internal/call"
 	"spoor/internal/cql"
 	cqlserver "spoor/internal/cql/server"
 	"spoor/internal/guard"
 	"spoor/internal/iam"
+	"spoor/internal/journal"
 	"spoor/internal/keyspaces"
 	"spoor/internal/kv"
 	"spoor/internal/seal"
@@ -380,5 +384,45 @@ func TestTheSameBytesAreNotSignedForAnotherBody(t *testing.T) {
 	wantCode(t, "another body", err, "InvalidSignatureException", "does not match")
 	if !bytes.Contains([]byte(err.Error()), []byte("Check your AWS Secret Access Key")) {
 		t.Errorf("the text is %v", err)
+	}
+}
+
+// TestAccountsAreRecorded: a request to make an account that fails before it is
+// a call leaves a record when its credential exists.
+func TestAccountsAreRecorded(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t, 0)
+	store, err := kv.Open("journal", kv.Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := journal.Open(store, d.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(j.Close(), store.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &Server{auth: d.authenticator, log: d.log, path: &call.Path{Auth: d.directory, Journal: j, Store: store, Now: d.now, Log: d.log}}
+	_, err = s.makeAccount(d.signed(t, d.boot.AdminKeyID, "not the secret", accountsService, "us-east-1", 0))
+	wantCode(t, "a wrong secret", err, "InvalidSignatureException", "")
+	_, err = s.makeAccount(d.admin(t, accountsService, "us-east-1", 0))
+	wantCode(t, "no body", err, "ValidationException", "")
+	_, err = s.makeAccount(d.signed(t, "AKIAUNKNOWNUNKNOWNXX", "x", accountsService, "us-east-1", 0))
+	wantCode(t, "an unknown key", err, "UnrecognizedClientException", "")
+	var got []string
+	err = j.Read(0, j.Head(), func(it journal.Item) (bool, error) {
+		var e struct{ EventName, ErrorCode, RecipientAccountID string }
+		if err := json.Unmarshal(it.JSON, &e); err != nil {
+			return false, err
+		}
+		got = append(got, e.EventName+" "+e.ErrorCode+" "+e.RecipientAccountID)
+		return true, nil
+	})
+	want := []string{"CreateAccount InvalidSignatureException 111122223333", "CreateAccount ValidationException 111122223333"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("recorded %q, want %q (%v)", got, want, err)
 	}
 }
