@@ -202,6 +202,7 @@ func TestSemantics(t *testing.T) {
 		{"SELECT approx_percentile(n, 0.5), approx_percentile(n, ARRAY[0.0, 1.0]) FROM nums", "2, [1 3]"},
 		{"SELECT histogram(g)['a'], bitwise_or_agg(n), geometric_mean(n) FROM nums WHERE n IN (1, 2)", "2, 3, 1.414213562373095"},
 		{"SELECT cbrt(27), cbrt(2) > 1.2599, reverse(ARRAY[1,2]), reverse('ab')", "3, true, [2 1], ba"},
+		{"SELECT truncate(12.345, 2), truncate(-2.7), current_timezone(), CAST(CAST(1.5 AS decimal(10,2)) AS varchar)", "12.34, -2, UTC, 1.50"},
 		{"SELECT url_encode('a b*~/'), url_decode('a+b%2F')", "a+b*%7E%2F, a b/"},
 		{"SELECT url_extract_parameter('http://h/p?xa=0&a=1+2&a=3#a=4', 'a'), url_extract_parameter('http://h/?b=1#?a=2', 'a'), url_extract_parameter('http://h/?a', 'a'), url_extract_port('http://u:1@h:8080/x'), url_extract_port('http://h/')", "1 2, <nil>, , 8080, <nil>"},
 		{"SELECT array_join(ARRAY[1,NULL,2], '-', 'x'), array_join(ARRAY[1,NULL,2], '-'), hamming_distance('abc', 'abd')", "1-x-2, 1-2, 1"},

@@ -412,7 +412,12 @@ func numbers() {
 		typed(n, 1, 1, n+"($1)", first)
 	}
 	typed("round", 1, 2, "round($*)", first)
-	typed("truncate", 1, 1, "trunc($1)", first)
+	custom("truncate", 1, 2, func(_ *Call, a []argument) (string, Type, error) {
+		if len(a) == 1 {
+			return "trunc(" + a[0].sql + ")", a[0].typ, nil
+		}
+		return fill("(trunc(CAST($1 AS DOUBLE) * pow(10, $2)) / pow(10, $2))", a), double, nil
+	})
 	typed("mod", 2, 2, "($1 % $2)", first)
 	for _, n := range []string{"sqrt", "exp", "ln", "log2", "log10", "sin", "cos", "tan", "asin", "acos", "atan", "degrees", "radians"} {
 		template(n, 1, 1, double, n+"(CAST($1 AS DOUBLE))")
@@ -423,6 +428,7 @@ func numbers() {
 	template("atan2", 2, 2, double, "atan2($1, $2)")
 	template("log", 2, 2, double, "(ln(CAST($2 AS DOUBLE)) / ln(CAST($1 AS DOUBLE)))")
 	template("pi", 0, 0, double, "pi()")
+	template("current_timezone", 0, 0, varchar, "'UTC'") // Athena's sessions are in UTC
 	template("e", 0, 0, double, "exp(CAST(1 AS DOUBLE))")
 	template("rand random", 0, 0, double, "random()")
 	template("is_nan", 1, 1, boolean, "isnan($1)")
