@@ -57,8 +57,10 @@ func RunGateway(ctx context.Context, in io.Reader) error {
 	if err := os.MkdirAll(c.Versions, 0o700); err != nil {
 		return fmt.Errorf("creating the directory of versions: %w", err)
 	}
-	opts := posix.PosixOpts{NewDirPerm: 0o700, NewFilePerm: 0o600, ValidateBucketNames: true, Concurrency: gatewayRequests, IOBufferSize: 256 << 10,
+	opts := posix.PosixOpts{ValidateBucketNames: true, Concurrency: gatewayRequests, IOBufferSize: 256 << 10,
 		VersioningDir: c.Versions, CopyObjectThreshold: gatewayMaxCopy}
+	opts.SetNewDirPerm(0o700) // the fields alone do not count
+	opts.SetNewFilePerm(0o600)
 	var store meta.MetadataStorer = meta.XattrMeta{}
 	if err := (meta.XattrMeta{}).Test(c.Root); err != nil {
 		if err := os.MkdirAll(c.Sidecar, 0o700); err != nil {

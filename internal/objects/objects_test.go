@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -74,6 +75,13 @@ func TestStore(t *testing.T) {
 		onDisk, err := os.ReadFile(name)
 		if !ok || err != nil || !bytes.Equal(onDisk, got) {
 			t.Errorf("%s holds %q (%v)", name, onDisk, err)
+		}
+		for path, want := range map[string]os.FileMode{name: 0o600, filepath.Dir(name): 0o700} {
+			if st, err := os.Stat(path); err != nil {
+				t.Error(err)
+			} else if st.Mode().Perm() != want {
+				t.Errorf("%s: %v, want %v", path, st.Mode(), want)
+			}
 		}
 		var keys []string
 		if err := a.List(ctx, "bucket", "x/", "x/1", func(i Item) bool { keys = append(keys, i.Key); return true }); err != nil {
