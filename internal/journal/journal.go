@@ -6,9 +6,11 @@
 // then. Everything else, event history, delivery, the live tail, follows by
 // reading the journal forward with a cursor of its own.
 //
-// One committer goroutine takes what is waiting, numbers it and commits it as
-// one group, so that many callers share a sync. Sequence numbers are
-// contiguous, over the whole journal and for each account and region.
+// One committer goroutine takes what is waiting, numbers it and writes it to
+// the store's log as one group, so that many callers share a sync; a second one
+// waits for the syncs and answers, so that the next group is made meanwhile.
+// Sequence numbers are contiguous, over the whole journal and for each account
+// and region.
 package journal
 
 import (
@@ -78,7 +80,7 @@ type Journal struct {
 	queue  []*waiter
 	closed bool
 	wake   chan struct{}
-	done   chan struct{} // closed when the committer has ended
+	done   chan struct{} // closed when both goroutines have ended
 
 	notifyMu sync.Mutex
 	notify   chan struct{} // closed at the next commit; nil when nobody waits
@@ -86,11 +88,21 @@ type Journal struct {
 	intents atomic.Uint64
 	recent  recent
 
+	failed  atomic.Pointer[error]
+	written chan *written // from committer to finisher
+
 	// Owned by the committer.
 	seq     uint64
 	streams map[stream]uint64
-	fresh   []recentItem // of the group that is being committed
-	failed  error
+}
+
+// written is a group that is in the store's log and not yet known to be synced.
+type written struct {
+	group       []*waiter
+	batch       *kv.Batch // nil when err is set
+	items       []recentItem
+	first, last uint64 // sequence numbers; none when last < first
+	err         error
 }
 
 type stream struct{ account, region string }
@@ -117,6 +129,7 @@ func Open(store *kv.Store, log *slog.Logger) (*Journal, error) {
 		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		streams: make(map[stream]uint64),
+		written: make(chan *written, 1),
 		recent:  recent{limit: recentBytes},
 	}
 	last, err := lastSeq(store)
@@ -126,6 +139,7 @@ func Open(store *kv.Store, log *slog.Logger) (*Journal, error) {
 	j.seq = last
 	j.head.Store(last)
 	go j.commit()
+	go j.finish()
 	if err := j.recoverIntents(); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
@@ -217,15 +231,17 @@ func (j *Journal) Close() error {
 	return nil
 }
 
+// commit writes groups until Close.
 func (j *Journal) commit() {
-	defer close(j.done)
+	defer close(j.written)
 	for range j.wake {
 		j.drain()
 	}
 	j.drain() // what was queued between the last wake-up and Close
 }
 
-// drain commits groups until the queue is empty.
+// drain writes groups until the queue is empty. Handing a group over waits
+// while two are on their way to disk: what arrives meanwhile is one group then.
 func (j *Journal) drain() {
 	for {
 		j.mu.Lock()
@@ -243,34 +259,33 @@ func (j *Journal) drain() {
 		if n == 0 {
 			return
 		}
-		err := j.failed
-		if err == nil {
-			err = j.commitGroup(group)
+		w := &written{group: group}
+		if w.err = j.failure(); w.err == nil {
+			if err := j.write(w); err != nil {
+				w.err = j.fail(err)
+			}
 		}
-		for _, w := range group {
-			w.err = errors.Join(err, closeBatch(w.g.Writes))
-			w.done <- struct{}{}
-		}
+		j.written <- w
 	}
 }
 
-// commitGroup numbers and commits the group.
+// write numbers the group and writes it to the store's log.
 //
 // Crash story: the batch is the only durable step. Before its sync returns,
 // nobody was answered; after it, every call of the group is on disk with its
 // number. A crash in between leaves the whole group or none of it, since
-// Pebble's log replays batches whole, and Open continues after the last one.
-func (j *Journal) commitGroup(group []*waiter) error {
+// Pebble's log replays batches whole and in order: no group survives without
+// those before it, and Open continues after the last one.
+func (j *Journal) write(out *written) error {
 	b := j.store.NewBatch()
-	defer b.Close()
+	out.batch, out.first = b, j.seq+1
 	seq := j.seq
 	touched := make(map[stream]uint64, 1)
 	var key []byte
-	j.fresh = j.fresh[:0]
-	for _, w := range group {
+	for _, w := range out.group {
 		if w.g.Writes != nil {
 			if err := b.Raw().Apply(w.g.Writes.Raw(), nil); err != nil {
-				return j.fail(fmt.Errorf("gathering a group: %w", err))
+				return fmt.Errorf("gathering a group: %w", err)
 			}
 		}
 		if w.g.Done != nil {
@@ -282,7 +297,7 @@ func (j *Journal) commitGroup(group []*waiter) error {
 			if !ok {
 				var err error
 				if n, err = j.streamSeq(s); err != nil {
-					return j.fail(err)
+					return err
 				}
 			}
 			seq++
@@ -290,34 +305,62 @@ func (j *Journal) commitGroup(group []*waiter) error {
 			touched[s] = n
 			key = appendKey(key[:0], seq)
 			if err := setEntry(b.Raw(), key, n, e.Data); err != nil {
-				return j.fail(fmt.Errorf("gathering a group: %w", err))
+				return fmt.Errorf("gathering a group: %w", err)
 			}
-			j.fresh = append(j.fresh, recentItem{n, e.Data})
+			out.items = append(out.items, recentItem{n, e.Data})
 		}
 	}
 	for s, n := range touched {
 		b.Set(streamKey(s), binary.BigEndian.AppendUint64(nil, n))
 	}
-	if err := b.Raw().Commit(pebble.Sync); err != nil {
-		return j.fail(fmt.Errorf("committing a group: %w", err))
+	if err := j.store.DB().ApplyNoSyncWait(b.Raw(), pebble.Sync); err != nil {
+		return fmt.Errorf("committing a group: %w", err)
 	}
 	for s, n := range touched {
 		j.streams[s] = n
 	}
-	j.seq = seq
-	if seq != j.head.Load() {
-		j.recent.add(j.head.Load()+1, j.fresh)
-		clear(j.fresh)
-		j.head.Store(seq)
-		j.broadcast()
+	j.seq, out.last = seq, seq
+	return nil
+}
+
+// finish waits for each group's sync, in order, and answers its callers.
+func (j *Journal) finish() {
+	defer close(j.done)
+	for w := range j.written {
+		err := w.err
+		if err == nil {
+			if serr := w.batch.Raw().SyncWait(); serr != nil {
+				err = j.fail(fmt.Errorf("committing a group: %w", serr))
+			} else if err = j.failure(); err == nil && w.last >= w.first {
+				j.recent.add(w.first, w.items)
+				j.head.Store(w.last)
+				j.broadcast()
+			}
+		}
+		if w.batch != nil {
+			err = errors.Join(err, w.batch.Close())
+		}
+		for _, c := range w.group {
+			c.err = errors.Join(err, closeBatch(c.g.Writes))
+			c.done <- struct{}{}
+		}
+	}
+}
+
+func (j *Journal) failure() error {
+	if err := j.failed.Load(); err != nil {
+		return *err
 	}
 	return nil
 }
 
+// fail makes the first failure that of every group from here on.
 func (j *Journal) fail(err error) error {
-	j.failed = fmt.Errorf("%w: %w", ErrFailed, err)
-	j.log.Error("the journal cannot be written; every call is refused until a restart", "err", err)
-	return j.failed
+	failed := fmt.Errorf("%w: %w", ErrFailed, err)
+	if j.failed.CompareAndSwap(nil, &failed) {
+		j.log.Error("the journal cannot be written; every call is refused until a restart", "err", err)
+	}
+	return j.failure()
 }
 
 func (j *Journal) streamSeq(s stream) (uint64, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"spoor/internal/call"
+	"spoor/internal/kv"
 )
 
 // limitRow is the size of the row that an INSERT of the benchmark writes.
@@ -30,11 +31,12 @@ const limitRecord = `{"eventVersion":"1.11","userIdentity":{"type":"IAMUser","pr
 // limit measures the bare committer: callers hand a row and a record to one
 // goroutine, which commits what is waiting as one batch with one sync.
 func limit(dir string, d time.Duration, callers int) (fig figure, err error) {
-	db, err := pebble.Open(dir, &pebble.Options{MemTableSize: 16 << 20, MemTableStopWritesThreshold: 4, Logger: quiet{}})
+	store, err := kv.Open(dir, kv.Options{CacheBytes: 64 << 20}) // the server's own options
 	if err != nil {
 		return figure{}, err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
+	defer func() { err = errors.Join(err, store.Close()) }()
+	db := store.DB()
 	type request struct{ done chan error }
 	var mu sync.Mutex
 	var queue []request
@@ -85,12 +87,4 @@ func limit(dir string, d time.Duration, callers int) (fig figure, err error) {
 	close(wake)
 	<-ended
 	return fig, err
-}
-
-type quiet struct{}
-
-func (quiet) Infof(string, ...any)  {}
-func (quiet) Errorf(string, ...any) {}
-func (quiet) Fatalf(f string, a ...any) {
-	panic(f)
 }
