@@ -47,8 +47,8 @@ type Options struct {
 	// it was created with.
 	Merger *pebble.Merger
 	Logger *slog.Logger
-	// Fatal is called when the log can no longer be written, and must not
-	// return: going on would answer calls without a record. nil means panic,
+	// Fatal is called when the log or, for some time, the tables can no longer be
+	// written, and must not return: going on would answer calls without a record. nil means panic,
 	// which ends the process; what was acknowledged is on disk and recovery
 	// finds it.
 	Fatal func(msg string)
@@ -105,6 +105,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Fatal == nil {
 		o.Fatal = func(msg string) { panic("pebble: " + msg) }
 	}
+	watch := &trouble{log: o.Logger, fatal: o.Fatal, now: time.Now, pause: time.Sleep}
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref()
 	po := &pebble.Options{
@@ -117,6 +118,7 @@ func Open(dir string, o Options) (*Store, error) {
 		L0StopWritesThreshold:       24,
 		Merger:                      o.Merger,
 		Logger:                      pebbleLogger{o.Logger, o.Fatal},
+		EventListener:               watch.listener(),
 	}
 	// Records are written in order and never change, so compactions only move
 	// their keys: what is large stays in its own file until it is trimmed.

@@ -48,6 +48,8 @@ import (
 const (
 	// stopTimeout is how long calls under way may take when the server stops.
 	stopTimeout = 20 * time.Second
+	// exitStore is the exit code of a server whose store cannot be written.
+	exitStore = 74 // EX_IOERR of sysexits.h
 	// saveLastUsed is how often the credentials' last use is written down.
 	saveLastUsed = time.Minute
 
@@ -127,7 +129,7 @@ func (s *Server) open(ctx context.Context) error {
 
 func (s *Server) openStores(ctx context.Context) (err error) {
 	s.store, err = kv.Open(filepath.Join(s.cfg.Data, "store"), kv.Options{
-		CacheBytes: int64(s.cfg.CacheMB) << 20, Merger: pebble.Merger(), Logger: s.log})
+		CacheBytes: int64(s.cfg.CacheMB) << 20, Merger: pebble.Merger(), Logger: s.log, Fatal: s.end})
 	if err != nil {
 		return err
 	}
@@ -144,6 +146,13 @@ func (s *Server) openStores(ctx context.Context) (err error) {
 	}
 	s.objects, err = objects.Open(ctx, objects.Config{Dir: filepath.Join(s.cfg.Data, "objects"), Command: []string{self, "gateway"}, Log: s.log})
 	return err
+}
+
+// end ends the process at once: the store cannot be written, so no call may be
+// answered any more, and nothing in memory is worth waiting for.
+func (s *Server) end(msg string) {
+	s.log.Error("the server ends", "reason", msg)
+	os.Exit(exitStore)
 }
 
 func (s *Server) openIdentities(context.Context) error {
