@@ -70,7 +70,7 @@ func (t *trouble) failed(err error) {
 		return
 	}
 	if say {
-		t.log.Error("the store cannot be written; free space on its disk, or the server ends", "within", patience, "err", err)
+		t.log.Error("the store cannot be written; free space on its disk, or the server ends", "within", patience, "err", err.Error())
 	}
 	t.pause(retryPause)
 }
