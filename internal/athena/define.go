@@ -108,6 +108,9 @@ func (s *Service) createTable(ctx context.Context, e *execution, n *sql.CreateTa
 	if err := s.mayUse(ctx, e, "glue:CreateTable", name.Database, name.Table); err != nil {
 		return err
 	}
+	if strings.EqualFold(n.Properties["table_type"], "ICEBERG") {
+		return userError(1200, "NOT_SUPPORTED: tables of Iceberg are not supported by this server") // nothing could write one
+	}
 	bucket, prefix, ok := splitLocation(n.Location)
 	if !ok {
 		return hiveError("Execution Error, return code 1 from org.apache.hadoop.hive.ql.exec.DDLTask. MetaException(message:Got exception: java.io.IOException No FileSystem for scheme of %s)", n.Location)
