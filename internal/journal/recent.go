@@ -18,7 +18,7 @@ const recentBytes = 8 << 20
 // all follow closely; without it each of them would read every record back
 // from the store and decompress it again.
 //
-// It holds what is durable only, without gaps: the committer adds a group
+// It holds what is durable only, without gaps: the finisher adds a group
 // after its sync.
 type recent struct {
 	mu    sync.Mutex
