@@ -255,6 +255,71 @@ func TestTrim(t *testing.T) {
 	}
 }
 
+// TestGaps: whatever is missing from the journal is noticed by who reads over
+// it, at the begin, in the middle and at the end, and what was trimmed is not
+// missing.
+func TestGaps(t *testing.T) {
+	t.Parallel()
+	const records = 10
+	for _, tt := range []struct {
+		name        string
+		trim        uint64
+		first, last uint64 // deleted behind the journal's back
+		after       uint64
+		want        GapError // zero: none
+	}{
+		{name: "whole"},
+		{name: "begin", first: 1, last: 3, want: GapError{1, 3}},
+		{name: "begin of what is read", first: 5, last: 6, after: 4, want: GapError{5, 6}},
+		{name: "before what is read", first: 1, last: 4, after: 4},
+		{name: "reading from inside the gap", first: 3, last: 6, after: 4, want: GapError{5, 6}},
+		{name: "middle", first: 4, last: 4, want: GapError{4, 4}},
+		{name: "end", first: 9, last: records, want: GapError{9, records}},
+		{name: "all", first: 1, last: records, want: GapError{1, records}},
+		{name: "trimmed", trim: 4},
+		{name: "all trimmed", trim: records},
+		{name: "behind the trimmed", trim: 4, first: 5, last: 5, want: GapError{5, 5}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			fs := vfs.NewMem()
+			s, j := open(t, fs)
+			for i := range records {
+				if err := j.Append(Group{Entries: []Entry{entry(t, fmt.Sprint(i), "us-east-1")}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tt.trim > 0 {
+				if got, err := j.Trim(tt.trim); err != nil || got != tt.trim {
+					t.Fatalf("trimmed to %d (%v)", got, err)
+				}
+			}
+			j.recent.drop(records) // as if they were read long after
+			if tt.first > 0 {
+				b := s.NewBatch()
+				b.DeleteRange(appendKey(nil, tt.first), appendKey(nil, tt.last+1))
+				if err := s.Apply(b); err != nil {
+					t.Fatal(err)
+				}
+			}
+			defer closeAll(t, s, j)
+			var seen []uint64
+			err := j.Read(tt.after, j.Head(), func(it Item) (bool, error) {
+				seen = append(seen, it.Seq)
+				return true, nil
+			})
+			var lost *GapError
+			if tt.want == (GapError{}) {
+				if from := max(tt.after, tt.trim); err != nil || uint64(len(seen)) != records-from {
+					t.Errorf("read %v (%v)", seen, err)
+				}
+			} else if !errors.As(err, &lost) || *lost != tt.want {
+				t.Errorf("%v, want %v", err, &tt.want)
+			}
+		})
+	}
+}
+
 func TestWaitAndClose(t *testing.T) {
 	t.Parallel()
 	s, j := open(t, vfs.NewMem())

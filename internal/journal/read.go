@@ -26,12 +26,19 @@ func (j *Journal) Read(after, to uint64, fn func(Item) (bool, error)) error {
 		if begin != 0 {
 			end = min(to, begin-1)
 		}
+		last := at
 		err = Read(j.store, at, end, func(it Item) (bool, error) {
+			last = it.Seq
 			more, err = fn(it)
 			return more, err
 		})
 		if err != nil || !more {
 			return err
+		}
+		if last < end { // all of them are durable: what is not there is lost
+			if err := gap(j.store, last+1, end); err != nil {
+				return err
+			}
 		}
 		after = end
 	}
@@ -45,20 +52,43 @@ func (e *GapError) Error() string {
 	return fmt.Sprintf("records %d to %d are missing from the journal", e.First, e.Last)
 }
 
+// gap is the error for records first to last, which were not found, unless they
+// were trimmed. The place of the trim is looked at after the records were
+// looked for: they go in one batch, so a trim meanwhile is never taken for a
+// gap.
+func gap(store *kv.Store, first, last uint64) error {
+	v, err := store.Get(trimKey())
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		return &GapError{first, last}
+	case err != nil:
+		return fmt.Errorf("reading up to where the journal is trimmed: %w", err)
+	case len(v) != 8:
+		return fmt.Errorf("%w: the place of the journal's trim", record.ErrDamaged)
+	}
+	if trimmed := binary.BigEndian.Uint64(v); trimmed < last {
+		return &GapError{max(first, trimmed+1), last}
+	}
+	return nil
+}
+
 // Read reads a store's journal without a committer, for offline tools. A gap is
-// a *GapError; fn has then seen every record before it.
+// a *GapError; fn has then seen every record before it. That the journal's last
+// records are missing is not seen here: only the committer knows its head.
 func Read(store *kv.Store, after, to uint64, fn func(Item) (bool, error)) error {
 	if to <= after {
 		return nil
 	}
-	want := uint64(0)
+	want := after + 1
 	return store.ScanRange(appendKey(nil, after+1), appendKey(nil, to+1), func(k, v []byte) (bool, error) {
 		it, err := decodeItem(k, v)
 		if err != nil {
 			return false, err
 		}
-		if want != 0 && it.Seq != want {
-			return false, &GapError{want, it.Seq - 1}
+		if it.Seq != want {
+			if err := gap(store, want, it.Seq-1); err != nil {
+				return false, err
+			}
 		}
 		want = it.Seq + 1
 		return fn(it)
