@@ -21,8 +21,8 @@ type span struct {
 // outer array. The file's hash has been checked, so this need not validate,
 // only never fail on anything.
 func spans(b []byte) ([]span, error) {
-	const head = `{"Records":[`
-	if !bytes.HasPrefix(b, []byte(head)) || !bytes.HasSuffix(b, []byte("]}")) {
+	const head = logHead
+	if !bytes.HasPrefix(b, []byte(head)) || !bytes.HasSuffix(b, []byte(logTail)) {
 		return nil, errRecords
 	}
 	out := make([]span, 0, len(b)/1024+1)
@@ -67,47 +67,6 @@ func spans(b []byte) ([]span, error) {
 	return out, nil
 }
 
-// between is what stands between two records as they are written. A quote within
-// a JSON string is escaped, so it stands nowhere else but between two objects
-// of some list.
-var between = []byte(`},{"eventVersion":"`)
-
-var idMember = []byte(`"eventID":"`)
-
-// guess is spans by looking for what stands between records: much faster, and
-// right only if no record holds a list of such objects. The Merkle tree tells.
-func guess(b []byte, count int) ([]span, bool) {
-	const head = `{"Records":[`
-	if !bytes.HasPrefix(b, []byte(head)) || !bytes.HasSuffix(b, []byte("}]}")) {
-		return nil, false
-	}
-	out := make([]span, 0, count)
-	for at, end := len(head), len(b)-len("]}"); at < end; {
-		stop := end
-		if i := bytes.Index(b[at:end], between); i >= 0 {
-			stop = at + i + 1
-		}
-		r := span{begin: at, end: stop}
-		record := b[at:stop]
-		i := bytes.Index(record, idMember)
-		if i < 0 || bytes.Contains(record[i+1:], idMember) {
-			return nil, false // one of them is in another object
-		}
-		i += len(idMember)
-		n := bytes.IndexByte(record[i:], '"')
-		if n < 0 || bytes.IndexByte(record[i:i+n], '\\') >= 0 {
-			return nil, false
-		}
-		r.id = record[i : i+n]
-		out = append(out, r)
-		if len(out) > count {
-			return nil, false
-		}
-		at = stop + 1
-	}
-	return out, len(out) == count
-}
-
 // stringEnd is the index of the quote that ends the string which begins at i,
 // or -1.
 func stringEnd(b []byte, i int) int {
@@ -140,11 +99,7 @@ type idSet struct {
 
 func newIDSet() *idSet { return &idSet{seed: maphash.MakeSeed()} }
 
-func (s *idSet) add(records []span) {
-	for i := range records {
-		s.hashes = append(s.hashes, maphash.Bytes(s.seed, records[i].id))
-	}
-}
+func (s *idSet) hash(id []byte) uint64 { return maphash.Bytes(s.seed, id) }
 
 // repeated are the hashes that are there more than once. It sorts the set.
 func (s *idSet) repeated() map[uint64]bool {
@@ -189,7 +144,7 @@ func (v *verifier) duplicates(ctx context.Context, regions []*region) error {
 			}
 			for i := range records {
 				id := records[i].id
-				if !repeated[maphash.Bytes(v.ids.seed, id)] {
+				if !repeated[v.ids.hash(id)] {
 					continue
 				}
 				if first, twice := where[string(id)]; twice {

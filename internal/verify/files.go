@@ -89,28 +89,27 @@ func (v *verifier) file(ctx context.Context, r *region, l *logFile) error {
 	case errors.Is(err, ErrNotFound):
 		bad(FileMissing, "the log file is not there; %s lists it", l.by)
 		return nil
-	case errors.Is(err, errGzip):
-		bad(FileTruncated, "%v", err)
-		return nil
 	case err != nil:
 		return err
 	}
 	defer s.release()
-	plain := s.plain
-	if digest.Hash(plain) != l.hash {
-		v.altered(r, l, plain)
+	if err := s.pass.run(s, maxLogFile, v.ids.seed, l.count); err != nil {
+		bad(FileTruncated, "%v: %v", errGzip, err)
 		return nil
+	}
+	if s.pass.sum() != l.hash {
+		return v.altered(r, l, s)
 	}
 	if l.stored != "" && s.stored() != l.stored {
 		bad(FileAltered, "the log file was compressed again or its gzip header changed; its content is what was delivered")
 	}
-	records, err := v.records(r, l, plain)
+	ids, err := v.records(r, l, s)
 	if err != nil {
 		bad(FileAltered, "%v", err)
 		return nil
 	}
-	if l.count >= 0 && len(records) != l.count {
-		bad(FileAltered, "the log file has %d records, its digest says %d", len(records), l.count)
+	if l.count >= 0 && len(ids) != l.count {
+		bad(FileAltered, "the log file has %d records, its digest says %d", len(ids), l.count)
 	}
 	if t, ok := meta[digest.MetaTrail]; l.last > 0 && ok && t != v.cfg.TrailARN {
 		bad(FileMetadata, "the log file's metadata says that it is of %s", t)
@@ -120,23 +119,27 @@ func (v *verifier) file(ctx context.Context, r *region, l *logFile) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	r.Files++
-	r.Records += len(records)
-	r.Bytes += int64(len(plain))
-	v.ids.add(records)
+	r.Records += len(ids)
+	r.Bytes += s.pass.size
+	v.ids.hashes = append(v.ids.hashes, ids...)
 	return nil
 }
 
 // altered reports a log file whose content is another, and of which records.
-func (v *verifier) altered(r *region, l *logFile, plain []byte) {
+func (v *verifier) altered(r *region, l *logFile, s *scratch) error {
+	if err := s.gunzip(maxLogFile); err != nil {
+		return fmt.Errorf("reading %s again: %w", l.key, err)
+	}
 	f := Finding{Kind: FileAltered, Region: r.Region, Bucket: l.bucket, Key: l.key, FirstSeq: l.first, LastSeq: l.last,
 		Detail: "the log file's content is not what was delivered"}
-	if from, to, ok := narrow(l, plain); ok {
+	if from, to, ok := narrow(l, s.plain); ok {
 		if uint64(l.count) == l.last-l.first+1 {
 			f.FirstSeq, f.LastSeq = l.first+uint64(from), l.first+uint64(to)-1
 		}
 		f.Detail += fmt.Sprintf("; it differs at records %d to %d of its %d", from+1, to, l.count)
 	}
 	v.find(f)
+	return nil
 }
 
 // tail holds the bucket against what is known from outside of it.

@@ -24,12 +24,13 @@ type scratch struct {
 	in    bytes.Reader
 	zip   gzip.Reader
 	plain []byte
+	pass  *pass
 }
 
 // maxKept is the largest content whose memory is used again.
 const maxKept = 64 << 20
 
-var scratches = sync.Pool{New: func() any { return new(scratch) }}
+var scratches = sync.Pool{New: func() any { return &scratch{pass: newPass()} }}
 
 func (s *scratch) release() {
 	if cap(s.plain) > maxKept {
@@ -49,11 +50,14 @@ func (v *verifier) get(ctx context.Context, bucket, key string, limit int64) ([]
 		return nil, meta, err
 	}
 	defer s.release()
+	if err := s.gunzip(limit); err != nil {
+		return nil, meta, fmt.Errorf("%w: %w", errGzip, err)
+	}
 	return bytes.Clone(s.plain), meta, nil
 }
 
-// read is get without the copy; without an error the caller releases what it
-// returns.
+// read reads an object as it is stored; without an error the caller releases
+// what it returns.
 func (v *verifier) read(ctx context.Context, bucket, key string, limit int64) (*scratch, map[string]string, error) {
 	body, meta, err := v.cfg.Source.Get(ctx, bucket, key)
 	if err != nil {
@@ -67,24 +71,17 @@ func (v *verifier) read(ctx context.Context, bucket, key string, limit int64) (*
 		s.release()
 		return nil, meta, fmt.Errorf("reading %s: %w", key, err)
 	}
-	if err := s.gunzip(limit); err != nil {
-		s.release()
-		return nil, meta, fmt.Errorf("%w: %w", errGzip, err)
-	}
 	return s, meta, nil
 }
 
 // stored is the hash of the object's own bytes.
 func (s *scratch) stored() string { return digest.Hash(s.raw.Bytes()) }
 
-// gunzip reads exactly one member: AWS's validator reads only the first, so
-// what follows it would be seen by a consumer and proven by nobody.
+// gunzip inflates the object, whole, which must be exactly one member.
 func (s *scratch) gunzip(limit int64) error {
-	s.in.Reset(s.raw.Bytes())
-	if err := s.zip.Reset(&s.in); err != nil {
+	if err := s.member(); err != nil {
 		return err
 	}
-	s.zip.Multistream(false)
 	s.plain = s.plain[:0]
 	for {
 		if len(s.plain) == cap(s.plain) {
@@ -99,10 +96,7 @@ func (s *scratch) gunzip(limit int64) error {
 		case int64(len(s.plain)) > limit:
 			return fmt.Errorf("more than %d bytes", limit)
 		case errors.Is(err, io.EOF):
-			if s.in.Len() > 0 {
-				return errors.New("something follows the member")
-			}
-			return nil
+			return s.end()
 		case err != nil:
 			return err
 		}

@@ -202,19 +202,27 @@ func leaves(records []span, plain []byte) []tree.Hash {
 	return out
 }
 
-// records takes a log file apart whose content is as its digest says, and
-// checks its leaves. A guess that gives the signed subtrees is right.
-func (v *verifier) records(r *region, l *logFile, plain []byte) ([]span, error) {
-	if l.tree != nil && len(l.tree.Sums) > 0 {
-		if records, ok := guess(plain, l.count); ok && slices.Equal(tree.Sums(l.tree.First, leaves(records, plain)), l.tree.Sums) {
-			return records, nil
-		}
+// records checks the leaves of a log file whose content is as its digest says,
+// and returns the hashes of its event ids, for as long as the scratch is held.
+func (v *verifier) records(r *region, l *logFile, s *scratch) ([]uint64, error) {
+	if s.pass.matches(l) {
+		return s.pass.ids, nil
 	}
-	records, err := spans(plain)
-	if err != nil || l.tree == nil || len(records) != l.count {
-		return records, err
+	if err := s.gunzip(maxLogFile); err != nil {
+		return nil, err
 	}
-	sums := tree.Sums(l.tree.First, leaves(records, plain))
+	records, err := spans(s.plain)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]uint64, len(records))
+	for i := range records {
+		ids[i] = v.ids.hash(records[i].id)
+	}
+	if l.tree == nil || len(records) != l.count {
+		return ids, nil
+	}
+	sums := tree.Sums(l.tree.First, leaves(records, s.plain))
 	switch {
 	case len(l.tree.Sums) == 0:
 		v.mu.Lock()
@@ -223,7 +231,7 @@ func (v *verifier) records(r *region, l *logFile, plain []byte) ([]span, error) 
 	case !slices.Equal(sums, l.tree.Sums):
 		v.mismatch(r, l.key, l.first, l.last, "the digest's part of the Merkle tree is not that of the log file's records")
 	}
-	return records, nil
+	return ids, nil
 }
 
 // narrow finds which of a log file's records an altered content concerns, by

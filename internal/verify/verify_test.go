@@ -542,8 +542,23 @@ func TestDirectory(t *testing.T) {
 	}
 }
 
-// TestGuess: records are found as spans finds them, or not at all.
-func TestGuess(t *testing.T) {
+// taken is a record that a splitter told of.
+type taken struct{ record, id string }
+
+// split takes content apart that comes in pieces of n bytes.
+func split(b []byte, count, n int) (out []taken, ok bool) {
+	s := splitter{each: func(record, id []byte) { out = append(out, taken{string(record), string(id)}) }}
+	s.reset(count)
+	for piece := range slices.Chunk(b, n) {
+		s.write(piece)
+	}
+	ok = s.finish()
+	return out, ok
+}
+
+// TestSplitter: records are found as spans finds them, or not at all, whatever
+// the pieces are that the content comes in.
+func TestSplitter(t *testing.T) {
 	t.Parallel()
 	one := `{"eventVersion":"1.11","eventID":"1","x":"},{\"eventVersion\":\""}`
 	for name, tt := range map[string]struct {
@@ -557,18 +572,18 @@ func TestGuess(t *testing.T) {
 		"a list of such objects":  {`{"Records":[{"eventVersion":"1","eventID":"1","a":[{"b":1},{"eventVersion":"2"}]}]}`, 1, false},
 		"none":                    {`{"Records":[]}`, 0, false},
 	} {
-		got, ok := guess([]byte(tt.plain), tt.count)
-		if ok != tt.ok {
-			t.Errorf("%s: %v", name, ok)
-			continue
-		}
-		want, err := spans([]byte(tt.plain))
+		records, err := spans([]byte(tt.plain))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range got {
-			if got[i].begin != want[i].begin || got[i].end != want[i].end || string(got[i].id) != string(want[i].id) {
-				t.Errorf("%s: %+v, want %+v", name, got[i], want[i])
+		var want []taken
+		for _, r := range records {
+			want = append(want, taken{tt.plain[r.begin:r.end], string(r.id)})
+		}
+		for n := 1; n <= len(tt.plain); n++ {
+			got, ok := split([]byte(tt.plain), tt.count, n)
+			if ok != tt.ok || ok && !slices.Equal(got, want) {
+				t.Fatalf("%s, in pieces of %d: %v %+v, want %v %+v", name, n, ok, got, tt.ok, want)
 			}
 		}
 	}
@@ -583,11 +598,10 @@ func FuzzSpans(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if quick, ok := guess(b, len(ids)); ok {
-			for i := range quick { // each guess is a record, or the tree tells
-				if quick[i].begin >= quick[i].end || quick[i].end > len(b) {
-					t.Fatalf("the guess %+v", quick[i])
-				}
+		quick, ok := split(b, len(ids), len(b))
+		for _, n := range []int{1, 7} { // how it comes makes no difference
+			if again, okay := split(b, len(ids), n); okay != ok || !slices.Equal(again, quick) {
+				t.Fatalf("in pieces of %d: %v %q, whole: %v %q", n, okay, again, ok, quick)
 			}
 		}
 		var want struct{ Records []map[string]json.RawMessage }
