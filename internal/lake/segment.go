@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +13,7 @@ import (
 
 	"spoor/internal/athena/serde"
 	"spoor/internal/call"
+	"spoor/internal/durable"
 	"spoor/internal/engine/duckdb"
 	"spoor/internal/kv"
 )
@@ -104,19 +104,7 @@ func (m *Manager) removeOrphans() error {
 	if err != nil {
 		return fmt.Errorf("listing the files of event data stores: %w", err)
 	}
-	return filepath.WalkDir(m.cfg.Dir, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil || d.IsDir() {
-			return err
-		}
-		rel, err := filepath.Rel(m.cfg.Dir, path)
-		if err != nil || known[rel] {
-			return err
-		}
-		return os.Remove(path)
-	})
+	return durable.Sweep(m.cfg.Dir, func(rel string) bool { return known[rel] })
 }
 
 // Compact moves what is due into files, once.
@@ -246,20 +234,20 @@ func (m *Manager) writeSegment(ctx context.Context, s *Store, x segment, rel duc
 	part := path + ".part"
 	err := m.cfg.Engine.WriteParquet(ctx, part, rel)
 	if err == nil {
-		x.Bytes, err = settle(part, path)
+		x.Bytes, err = durable.Settle(part, path, m.cfg.Dir)
 	}
 	if err != nil {
-		return false, errors.Join(fmt.Errorf("writing events of %s: %w", s.ARN(), err), remove(part))
+		return false, errors.Join(fmt.Errorf("writing events of %s: %w", s.ARN(), err), durable.Remove(part))
 	}
 	// Who reads the stores has listed what there is of rows and files.
 	if !m.files.TryLock() {
-		return false, remove(path)
+		return false, durable.Remove(path)
 	}
 	defer m.files.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.snap.Load().stores[s.ARN()] == nil {
-		return false, remove(path) // removed in between
+		return false, durable.Remove(path) // removed in between
 	}
 	b := m.cfg.Store.NewBatch()
 	replace(b)
@@ -271,47 +259,10 @@ func (m *Manager) writeSegment(ctx context.Context, s *Store, x segment, rel duc
 	return true, m.removeFiles(old)
 }
 
-// settle makes a file durable and gives it its name.
-func settle(part, path string) (size int64, err error) {
-	f, err := os.OpenFile(part, os.O_RDWR, 0)
-	if err != nil {
-		return 0, err
-	}
-	info, err := f.Stat()
-	if err = errors.Join(err, f.Sync(), f.Close(), os.Chmod(part, 0o600)); err != nil {
-		return 0, err
-	}
-	if err := os.Rename(part, path); err != nil {
-		return 0, err
-	}
-	// The directories may be new as well: store, region and account.
-	for dir, n := filepath.Dir(path), 0; n < 6; dir, n = filepath.Dir(dir), n+1 {
-		if err := syncDir(dir); err != nil {
-			return 0, err
-		}
-	}
-	return info.Size(), nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
 func (m *Manager) removeFiles(list []segment) error {
 	var err error
 	for _, x := range list {
-		err = errors.Join(err, remove(filepath.Join(m.cfg.Dir, x.File)))
+		err = errors.Join(err, durable.Remove(filepath.Join(m.cfg.Dir, x.File)))
 	}
 	return err
 }
