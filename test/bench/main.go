@@ -27,6 +27,7 @@ import (
 	cttypes "github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"spoor/internal/objects"
 	"spoor/test/harness"
 )
 
@@ -36,12 +37,27 @@ var (
 	repeats    = flag.Int("repeats", 3, "measurements of each cell; the median is printed")
 	only       = flag.Int("only", 0, "measure CQL at this number of connections and nothing else")
 	profiles   = flag.String("profiles", "", "directory for CPU profiles of the recording server, one a cell")
+	sustained  = flag.Duration("sustained", 0, "measure recording with all readers for this long and nothing else")
 )
 
 var concurrencies = []int{1, 16, 64}
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "gateway" { // of the server in this process
+		if err := objects.RunGateway(context.Background(), os.Stdin); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
+	if *sustained > 0 {
+		if err := benchSustained(context.Background(), *sustained); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if *only > 0 {
 		concurrencies = []int{*only}
 	}
@@ -95,7 +111,15 @@ func bench(ctx context.Context) error {
 	if err := benchHTTP(ctx, sides[recorded]); err != nil {
 		return err
 	}
-	return benchSizes(ctx, dir, sides[recorded], sides[unrecorded])
+	if err := benchSizes(ctx, dir, sides[recorded], sides[unrecorded]); err != nil {
+		return err
+	}
+	for _, s := range sides {
+		if err := s.srv.Stop(); err != nil {
+			return err
+		}
+	}
+	return benchSustained(ctx, time.Minute)
 }
 
 // The servers that are compared: statements are data events that nothing

@@ -217,6 +217,13 @@ func (s *Server) healthy(ctx context.Context) bool {
 	return res.StatusCode == http.StatusOK
 }
 
+// Attach reads what clients need of a server that somebody else started on a
+// data directory.
+func Attach(dir string) (*Server, error) {
+	s := &Server{Dir: dir, log: &lockedBuffer{}}
+	return s, s.readEndpoints()
+}
+
 // PID is the process's id.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
