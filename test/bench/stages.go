@@ -111,7 +111,9 @@ func parseTime(s string) (time.Duration, error) {
 }
 
 func printStages(list []share, total, gateway time.Duration, records int64) {
-	per := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Nanoseconds())/float64(records)/1000) }
+	per := func(d time.Duration) string {
+		return fmt.Sprintf("%.1f", float64(d.Nanoseconds())/float64(records)/1000)
+	}
 	fmt.Printf("CPU time, user and system, of everything until the readers had all of %d records:\n\n| Stage | µs an event |\n|---|---|\n", records)
 	sum := time.Duration(0)
 	for _, s := range list {
