@@ -331,7 +331,7 @@ func TestErrors(t *testing.T) {
 		{"no bucket", made(func(in *sdk.CreateTrailInput) { in.S3BucketName = new("absent") }), "S3BucketDoesNotExistException", "absent"},
 		{"bucket name", made(func(in *sdk.CreateTrailInput) { in.S3BucketName = new("B") }), "InvalidS3BucketNameException", ""},
 		{"bare bucket", made(func(in *sdk.CreateTrailInput) { in.S3BucketName = new("bare") }), "InsufficientS3BucketPolicyException", "Incorrect S3 bucket policy is detected for bucket: bare"},
-		{"half a policy", made(func(in *sdk.CreateTrailInput) { in.S3BucketName = new("half") }), "InsufficientS3BucketPolicyException", "do s3:GetBucketAcl on arn:aws:s3:::half"},
+		{"half a policy", made(func(in *sdk.CreateTrailInput) { in.S3BucketName = new("half") }), "InsufficientS3BucketPolicyException", "needs s3:GetBucketAcl on arn:aws:s3:::half"},
 		{"prefix", made(func(in *sdk.CreateTrailInput) { in.S3KeyPrefix = new(strings.Repeat("x", 201)) }), "InvalidS3PrefixException", ""},
 		{"prefix slash", made(func(in *sdk.CreateTrailInput) { in.S3KeyPrefix = new("a/") }), "InvalidS3PrefixException", ""},
 		{"topic", made(func(in *sdk.CreateTrailInput) { in.SnsTopicName = new("t") }), "InsufficientSnsTopicPolicyException", ""},

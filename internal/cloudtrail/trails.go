@@ -119,7 +119,7 @@ func (s *api) createTrail(ctx context.Context, c *call.Call, in *sdk.CreateTrail
 	if err := s.checkQuota(c, t); err != nil {
 		return nil, err
 	}
-	if err := trail.CheckBucket(ctx, s.bucket, t); err != nil {
+	if err := s.trails.CheckBucket(ctx, t); err != nil {
 		return nil, err
 	}
 	if err := s.trails.Put(c, t); err != nil {
@@ -215,7 +215,7 @@ func (s *api) updateTrail(ctx context.Context, c *call.Call, in *sdk.UpdateTrail
 			return nil, err
 		}
 	}
-	if err := trail.CheckBucket(ctx, s.bucket, &t); err != nil {
+	if err := s.trails.CheckBucket(ctx, &t); err != nil {
 		return nil, err
 	}
 	if err := s.trails.Put(c, &t); err != nil {

@@ -31,6 +31,7 @@ func (noContext) Lookup(string) ([]string, bool) { return nil, false }
 type condition struct {
 	key      string // lower-case
 	name     string // as written
+	written  string // the operator, as written
 	op       operator
 	negated  bool
 	ifExists bool
@@ -72,7 +73,7 @@ func (c compiler) conditions(v any) ([]condition, error) {
 				return nil, malformed(BadConditionKey, "%q", k.name)
 			}
 			cond := proto
-			cond.key, cond.name = strings.ToLower(k.name), k.name
+			cond.key, cond.name, cond.written = strings.ToLower(k.name), k.name, m.name
 			if cond.operands, err = c.operands(proto.op, k.value); err != nil {
 				return nil, err
 			}
@@ -121,7 +122,9 @@ func (c compiler) operands(op operator, v any) ([]operand, error) {
 		default:
 			return nil, malformed(BadGrammar, "the value of a condition must be a string, number or boolean")
 		}
-		out = append(out, compileOperand(op, s, c.variables))
+		o := compileOperand(op, s, c.variables)
+		o.text = s
+		out = append(out, o)
 	}
 	return out, nil
 }

@@ -72,6 +72,7 @@ var operators = map[string]struct {
 // operand is one value of a condition, read as the operator's type when the
 // policy is compiled. A value that is not of that type matches nothing.
 type operand struct {
+	text    string // as written
 	pattern pattern
 	valid   bool
 	number  decimal

@@ -82,10 +82,10 @@ func (s *stream) upload(ctx context.Context, p *plan, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, uploadTimeout)
 	defer cancel()
 	t := &State{Account: s.f.account, HomeRegion: s.f.home, Name: s.f.name}
-	if err := mayPut(ctx, s.f.m.cfg.Bucket, t, p.Bucket, p.Key); err != nil {
+	if err := s.f.m.mayPut(ctx, t, p.Bucket, p.Key); err != nil {
 		return err
 	}
-	o := PutOptions{ContentType: "application/json", ContentEncoding: "gzip", ACL: bucketACL}
+	o := PutOptions{ContentType: "application/json", ContentEncoding: "gzip", ACL: bucketACL, Encryption: bucketEncryption}
 	if p.Digest {
 		o.Metadata = map[string]string{digest.MetaSignature: p.Signature, digest.MetaAlgorithm: digest.SignatureAlgorithm}
 	} else {
