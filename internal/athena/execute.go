@@ -12,6 +12,7 @@ import (
 	"spoor/internal/athena/sql"
 	"spoor/internal/aws"
 	"spoor/internal/call"
+	"spoor/internal/crashpoint"
 	"spoor/internal/engine/duckdb"
 	"spoor/internal/glue"
 	"spoor/internal/objects"
@@ -358,6 +359,7 @@ func (s *Service) putResult(ctx context.Context, e *execution, body io.ReadSeeke
 	if err := put(k, body); err != nil {
 		return err
 	}
+	crashpoint.Here("athena.result-written")
 	if len(e.Columns) == 0 {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"spoor/internal/aws"
+	"spoor/internal/crashpoint"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
 	"spoor/internal/record"
@@ -75,9 +76,13 @@ func (p *Path) Run(ctx context.Context, c *Call, s Step) error {
 		if intent, err = p.intend(c, s, buf); err != nil {
 			return err
 		}
+		crashpoint.Here("call.intended")
 	}
 	if err == nil {
 		err = s.Handle(ctx, c)
+	}
+	if intent != nil {
+		crashpoint.Here("call.effective")
 	}
 	if err != nil {
 		if derr := c.Tx.discard(); derr != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"regexp"
 	"time"
 
@@ -35,6 +36,15 @@ type Config struct {
 	CheckpointTo     []string      `help:"Where the signed checkpoints of trails are published beside their bucket: file:///directory, s3://bucket/prefix, or an http(s) URL that takes a POST. May be given more than once." placeholder:"URL" env:"SPOOR_CHECKPOINT_TO"`
 	DataEvents       string        `help:"Record data events when a trail selects them, or always." enum:"selected,always" default:"selected" env:"SPOOR_DATA_EVENTS"`
 	HistoryRetention time.Duration `help:"How long event history keeps management events (24h or more)." default:"2160h" env:"SPOOR_HISTORY_RETENTION"`
+
+	LakeFileInterval time.Duration `help:"How often events of event data stores move into Parquet files (1s to 24h)." default:"1m" env:"SPOOR_LAKE_FILE_INTERVAL"`
+	LakeFileEvents   int           `help:"How many events of a day are worth a Parquet file before the day is over." default:"20000" env:"SPOOR_LAKE_FILE_EVENTS"`
+
+	// S3Endpoint makes another S3 hold the objects instead of the embedded one.
+	S3Endpoint        string `name:"s3-endpoint" help:"Keep objects in the S3 at this URL (https://host:port, path-style addressing) instead of the embedded one." env:"SPOOR_S3_ENDPOINT" placeholder:"URL"`
+	S3Region          string `name:"s3-region" help:"Region of the S3 at --s3-endpoint." default:"us-east-1" env:"SPOOR_S3_REGION"`
+	S3AccessKeyID     string `name:"s3-access-key-id" help:"Access key for --s3-endpoint." env:"SPOOR_S3_ACCESS_KEY_ID" placeholder:"KEY"`
+	S3SecretAccessKey string `name:"s3-secret-access-key" help:"Its secret. Give it by the environment or the configuration file: an argument shows in the list of processes." env:"SPOOR_S3_SECRET_ACCESS_KEY" placeholder:"SECRET"`
 
 	MaskThreshold int    `help:"Longest value, in characters, that a CQL record hides whole; longer ones show their first and last character." default:"2" env:"SPOOR_MASK_THRESHOLD"`
 	ClusterName   string `help:"system.local.cluster_name of the CQL endpoint." default:"Amazon Keyspaces" env:"SPOOR_CLUSTER_NAME"`
@@ -68,6 +78,7 @@ func Default() Config {
 		Data: "./data", HTTP: "127.0.0.1:4566", CQL: "127.0.0.1:9142",
 		Account: "123456789012", Region: "us-east-1",
 		DeliveryInterval: 15 * time.Second, DigestInterval: time.Hour, DataEvents: "selected",
+		LakeFileInterval: time.Minute, LakeFileEvents: 20_000, S3Region: "us-east-1",
 		HistoryRetention: 90 * 24 * time.Hour, MaskThreshold: 2, ClusterName: "Amazon Keyspaces",
 		Authenticator:   "org.apache.cassandra.auth.PasswordAuthenticator",
 		MaxAuthFailures: 300,
@@ -118,6 +129,8 @@ func (c *Config) Validate() error {
 	between("digest-interval", c.DigestInterval, 10*time.Second, 24*time.Hour)
 	between("client-timeout", c.ClientTimeout, time.Second, 10*time.Minute)
 	between("history-retention", c.HistoryRetention, 24*time.Hour, 3653*24*time.Hour)
+	between("lake-file-interval", c.LakeFileInterval, time.Second, 24*time.Hour)
+	c.validateS3(bad)
 	if c.DataEvents != "selected" && c.DataEvents != "always" {
 		bad("data-events", "%q is neither selected nor always", c.DataEvents)
 	}
@@ -126,6 +139,7 @@ func (c *Config) Validate() error {
 			bad(flag, "%d is outside %d to %d", n, lo, hi)
 		}
 	}
+	size("lake-file-events", c.LakeFileEvents, 1, 10_000_000)
 	size("mask-threshold", c.MaskThreshold, 1, 1024)
 	for _, text := range c.OIDCIssuer {
 		if _, err := oidc.ParseIssuer(text); err != nil {
@@ -138,6 +152,23 @@ func (c *Config) Validate() error {
 	size("query-workers", c.QueryWorkers, 1, 256)
 	size("max-frame-mb", c.MaxFrameMB, 1, 256)
 	return errors.Join(errs...)
+}
+
+// validateS3 checks what another S3 needs.
+func (c *Config) validateS3(bad func(flag, format string, args ...any)) {
+	if c.S3Endpoint == "" {
+		if c.S3AccessKeyID != "" || c.S3SecretAccessKey != "" {
+			bad("s3-endpoint", "credentials are given for an S3, but not where it is")
+		}
+		return
+	}
+	u, err := url.Parse(c.S3Endpoint)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		bad("s3-endpoint", "%q is not a URL such as https://s3.example.com:9000", c.S3Endpoint)
+	}
+	if c.S3AccessKeyID == "" || c.S3SecretAccessKey == "" {
+		bad("s3-access-key-id", "the S3 at --s3-endpoint needs an access key and its secret")
+	}
 }
 
 func loopback(addr string) bool {

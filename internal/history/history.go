@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"spoor/internal/crashpoint"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
 	"spoor/internal/record"
@@ -238,7 +239,9 @@ func (x *Index) indexBatch(head uint64) error {
 	}
 	if err == nil && (!b.Empty() || at-x.durable >= cursorEvery) {
 		journal.SetCursor(b, Cursor, at)
+		crashpoint.Here("history.indexed")
 		if err = x.cfg.Journal.Commit(b); err == nil {
+			crashpoint.Here("history.committed")
 			x.durable = at
 		}
 	} else {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"spoor/internal/crashpoint"
 	"spoor/internal/kv"
 	"spoor/internal/record"
 )
@@ -313,6 +314,7 @@ func (j *Journal) write(out *written) error {
 	for s, n := range touched {
 		b.Set(streamKey(s), binary.BigEndian.AppendUint64(nil, n))
 	}
+	crashpoint.Here("journal.numbered")
 	if err := j.store.DB().ApplyNoSyncWait(b.Raw(), pebble.Sync); err != nil {
 		return fmt.Errorf("committing a group: %w", err)
 	}
@@ -332,6 +334,7 @@ func (j *Journal) finish() {
 			if serr := w.batch.Raw().SyncWait(); serr != nil {
 				err = j.fail(fmt.Errorf("committing a group: %w", serr))
 			} else if err = j.failure(); err == nil && w.last >= w.first {
+				crashpoint.Here("journal.committed")
 				j.recent.add(w.first, w.items)
 				j.head.Store(w.last)
 				j.broadcast()

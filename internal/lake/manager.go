@@ -15,6 +15,7 @@
 package lake
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,10 @@ type Config struct {
 	Source  Source // what imports read; nil when there are none
 	Engine  Engine // what queries run on
 	Dir     string // where files of events are; the stores' alone
+	// CompactEvery is how often events move into files, FileEvents how many of a
+	// day are worth one before the day is over; 0 means the defaults.
+	CompactEvery time.Duration
+	FileEvents   int
 	// Text gives a value's text in results; ok is false for NULL.
 	Text func(v any, t sql.Type) (text string, ok bool)
 	Log  *slog.Logger
@@ -102,6 +107,8 @@ func newSnapshot(stores map[string]*Store) *snapshot {
 
 // Open reads the stores. They are filled by Run.
 func Open(c Config) (*Manager, error) {
+	c.CompactEvery = cmp.Or(c.CompactEvery, DefaultCompactEvery)
+	c.FileEvents = cmp.Or(c.FileEvents, DefaultFileEvents)
 	m := &Manager{cfg: c, wake: make(chan struct{}, 1), imports: make(chan struct{}, 1)}
 	m.queries.going, m.queries.slots = map[string]context.CancelFunc{}, make(chan struct{}, queryWorkers)
 	stores := map[string]*Store{}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"spoor/internal/crashpoint"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
 	"spoor/internal/record"
@@ -205,9 +206,11 @@ func (r *reader) batch(head uint64) error {
 		return errors.Join(err, b.Close())
 	}
 	journal.SetCursor(b, Cursor, r.at)
+	crashpoint.Here("lake.copied")
 	if err := r.m.cfg.Journal.Commit(b); err != nil {
 		return fmt.Errorf("filling the event data stores: %w", err)
 	}
+	crashpoint.Here("lake.rows")
 	r.durable = r.at
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"spoor/internal/athena/serde"
 	"spoor/internal/call"
+	"spoor/internal/crashpoint"
 	"spoor/internal/durable"
 	"spoor/internal/engine/duckdb"
 	"spoor/internal/kv"
@@ -26,13 +27,14 @@ import (
 const (
 	segmentRows  = 200_000 // events that one file takes from the rows
 	segmentBytes = 256 << 20
-	// segmentMin is how many events of a day are worth a file before the day
-	// is over; those of a day that is over are always.
-	segmentMin   = 20_000
-	closedAfter  = 26 * time.Hour // after a day's end, for what comes late
-	mergeFiles   = 8              // small files of a day that become one
-	mergeRows    = 2_000_000      // a file of this size is not merged any more
-	compactPause = time.Minute
+	// DefaultFileEvents is how many events of a day are worth a file before the
+	// day is over; those of a day that is over are always.
+	DefaultFileEvents = 20_000
+	// DefaultCompactEvery is the pause between two looks for what can move.
+	DefaultCompactEvery = time.Minute
+	closedAfter         = 26 * time.Hour // after a day's end, for what comes late
+	mergeFiles          = 8              // small files of a day that become one
+	mergeRows           = 2_000_000      // a file of this size is not merged any more
 )
 
 // segment is a Parquet file with events.
@@ -75,7 +77,7 @@ func (m *Manager) RunCompaction(ctx context.Context) error {
 		return err
 	}
 	for {
-		wait(ctx, compactPause, nil)
+		wait(ctx, m.cfg.CompactEvery, nil)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -86,7 +88,7 @@ func (m *Manager) RunCompaction(ctx context.Context) error {
 		case stopped(err):
 			return err
 		case err != nil:
-			m.cfg.Log.Error("events cannot be moved into files and this is tried again", "pause", compactPause, "err", err)
+			m.cfg.Log.Error("events cannot be moved into files and this is tried again", "pause", m.cfg.CompactEvery, "err", err)
 		}
 	}
 }
@@ -119,7 +121,7 @@ func (m *Manager) Compact(ctx context.Context) error {
 			return err
 		}
 		for _, day := range days {
-			least := segmentMin
+			least := m.cfg.FileEvents
 			if end := time.Unix(int64(day+1)*86400, 0); now.Sub(end) > closedAfter {
 				least = 1
 			}
@@ -234,6 +236,7 @@ func (m *Manager) writeSegment(ctx context.Context, s *Store, x segment, rel duc
 	part := path + ".part"
 	err := m.cfg.Engine.WriteParquet(ctx, part, rel)
 	if err == nil {
+		crashpoint.Here("lake.parquet-written")
 		x.Bytes, err = durable.Settle(part, path, m.cfg.Dir)
 	}
 	if err != nil {
@@ -252,9 +255,19 @@ func (m *Manager) writeSegment(ctx context.Context, s *Store, x segment, rel duc
 	b := m.cfg.Store.NewBatch()
 	replace(b)
 	b.Set(segmentKey(s.ID, &x), mustJSON(x))
+	if len(old) > 0 {
+		crashpoint.Here("lake.merged")
+	} else {
+		crashpoint.Here("lake.parquet-not-named")
+	}
 	if err := m.cfg.Journal.Commit(b); err != nil {
 		// Whether the file counts is for the next start to find out.
 		return false, err
+	}
+	if len(old) > 0 {
+		crashpoint.Here("lake.merge-committed")
+	} else {
+		crashpoint.Here("lake.rows-removed")
 	}
 	return true, m.removeFiles(old)
 }

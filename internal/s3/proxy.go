@@ -18,6 +18,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"spoor/internal/aws"
+	"spoor/internal/crashpoint"
 )
 
 // maxOriginError bounds an error body of the storage, in bytes.
@@ -103,6 +104,7 @@ func (s *step) uploadError(ctx context.Context, err error) error {
 
 // settle makes what the storage acknowledged durable.
 func (s *step) settle() error {
+	crashpoint.Here("s3.stored")
 	switch s.target.op.name {
 	case "PutObject", "CopyObject", "CompleteMultipartUpload":
 		if err := s.front.Store.Sync(s.target.bucket, s.target.key); err != nil {

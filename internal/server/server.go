@@ -144,7 +144,8 @@ func (s *Server) openStores(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("finding this program: %w", err)
 	}
-	s.objects, err = objects.Open(ctx, objects.Config{Dir: filepath.Join(s.cfg.Data, "objects"), Command: []string{self, "gateway"}, Log: s.log})
+	s.objects, err = objects.Open(ctx, objects.Config{Dir: filepath.Join(s.cfg.Data, "objects"), Command: []string{self, "gateway"}, Log: s.log,
+		Endpoint: strings.TrimSuffix(s.cfg.S3Endpoint, "/"), Region: s.cfg.S3Region, Access: s.cfg.S3AccessKeyID, Secret: s.cfg.S3SecretAccessKey})
 	return err
 }
 
@@ -208,7 +209,7 @@ func (s *Server) openTrails(context.Context) (err error) {
 	}
 	s.engine = duckdb.New(duckdb.Config{MemoryMB: s.cfg.QueryMemoryMB, Threads: 2, TempDir: filepath.Join(s.cfg.Data, "tmp")})
 	if s.lake, err = lake.Open(lake.Config{Store: s.store, Journal: s.journal, Source: importSource{s.objects},
-		Engine: s.engine, Text: athena.Text, Dir: filepath.Join(s.cfg.Data, "lake"), Log: s.log, Now: time.Now}); err != nil {
+		Engine: s.engine, Text: athena.Text, Dir: filepath.Join(s.cfg.Data, "lake"), CompactEvery: s.cfg.LakeFileInterval, FileEvents: s.cfg.LakeFileEvents, Log: s.log, Now: time.Now}); err != nil {
 		return err
 	}
 	s.path = &call.Path{Auth: s.directory, Selector: call.Selectors{s.trails, s.lake}, Journal: s.journal, Store: s.store,

@@ -9,6 +9,7 @@ import (
 	"sort"
 	"time"
 
+	"spoor/internal/crashpoint"
 	"spoor/internal/digest"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
@@ -407,8 +408,15 @@ func (f *follower) cutDue(now time.Time) error {
 	if due {
 		f.durable = f.lowWater()
 		journal.SetCursor(b, CursorName(f.arn), f.durable)
+		crashpoint.Here("trail.cut")
 	}
-	return f.commit(b)
+	if err := f.commit(b); err != nil {
+		return err
+	}
+	if due {
+		crashpoint.Here("trail.planned")
+	}
+	return nil
 }
 
 // makeDigests makes the digests that are due.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"spoor/internal/crashpoint"
 	"spoor/internal/kv"
 	"spoor/internal/tree"
 )
@@ -227,6 +228,7 @@ func (p *publisher) round(ctx context.Context) (time.Duration, error) {
 			return p.backoff, nil
 		}
 		p.backoff = 0
+		crashpoint.Here("checkpoint.published")
 		b := p.m.cfg.Store.NewBatch()
 		b.Set(key, mustJSON(publishedRow{formatVersion, r.Number}))
 		if err := p.m.cfg.Journal.Commit(b); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"spoor/internal/crashpoint"
 	"spoor/internal/digest"
 	"spoor/internal/kv"
 	"spoor/internal/tree"
@@ -120,8 +121,18 @@ func (s *stream) confirm(key []byte, p *plan, at time.Time) error {
 		}
 	}
 	s.save(b)
+	if p.Digest {
+		crashpoint.Here("digest.uploaded")
+	} else {
+		crashpoint.Here("trail.uploaded")
+	}
 	if err := s.f.commit(b); err != nil {
 		return err
+	}
+	if p.Digest {
+		crashpoint.Here("digest.confirmed")
+	} else {
+		crashpoint.Here("trail.confirmed")
 	}
 	s.head++
 	if p.Listed {
@@ -213,7 +224,12 @@ func (s *stream) makeDigest(now time.Time) error {
 		c.Open, c.Closing, c.Previous, c.Prior = false, false, nil, link
 	}
 	s.save(b)
-	return s.f.commit(b)
+	crashpoint.Here("digest.made")
+	if err := s.f.commit(b); err != nil {
+		return err
+	}
+	crashpoint.Here("digest.planned")
+	return nil
 }
 
 // buildDigest also returns the Merkle tree that the digest's checkpoint is of.

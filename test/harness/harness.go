@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -59,6 +60,9 @@ type Server struct {
 	// Others are the profiles of further accounts.
 	Others map[string]map[string]Profile
 
+	// Env is added to the process's environment at its next start.
+	Env []string
+
 	args []string
 	cmd  *exec.Cmd
 	log  *lockedBuffer
@@ -83,10 +87,11 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// Build compiles the server into dir and returns the binary's path.
-func Build(ctx context.Context, dir string) (string, error) {
+// Build compiles the server into dir, with the build tags, and returns the
+// binary's path.
+func Build(ctx context.Context, dir string, tags ...string) (string, error) {
 	bin := filepath.Join(dir, "spoor")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin, "spoor/cmd/spoor")
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", strings.Join(tags, ","), "-o", bin, "spoor/cmd/spoor")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the server: %w\n%s", err, out)
 	}
@@ -141,6 +146,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	args := append([]string{"serve", "--data", s.Dir, "--http", "127.0.0.1:0", "--cql", "127.0.0.1:0"}, s.args...)
 	s.cmd = exec.Command(s.Binary, args...)
+	s.cmd.Env = append(os.Environ(), s.Env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		return err
@@ -238,6 +244,18 @@ func (s *Server) Kill() error {
 	<-s.done
 	s.done = nil
 	return nil
+}
+
+// Ended waits until the process has ended by itself; it is false when ctx
+// ended first.
+func (s *Server) Ended(ctx context.Context) bool {
+	select {
+	case <-s.done:
+		s.done = nil
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Stop ends the process in order.
