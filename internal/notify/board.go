@@ -19,7 +19,7 @@ type Status struct {
 	Version     int       `json:"version"`
 	LastSuccess time.Time `json:"lastSuccess,omitzero"`
 	LastAttempt time.Time `json:"lastAttempt,omitzero"`
-	LastError   string    `json:"lastError,omitempty"` // of the last attempt; "" when it succeeded
+	LastError   string    `json:"lastError,omitempty"` // Code of the last attempt; "" when it succeeded
 }
 
 // Board keeps each owner's status, durably: it is written in the batch of what
@@ -60,7 +60,7 @@ func (b *Board) succeeded(batch *kv.Batch, kind, owner string, at time.Time) {
 }
 
 func (b *Board) failed(batch *kv.Batch, kind, owner string, at time.Time, cause error) {
-	b.update(batch, kind, owner, func(s *Status) { s.LastAttempt, s.LastError = at, cause.Error() })
+	b.update(batch, kind, owner, func(s *Status) { s.LastAttempt, s.LastError = at, Code(cause) })
 }
 
 func (b *Board) update(batch *kv.Batch, kind, owner string, fn func(*Status)) {

@@ -19,7 +19,7 @@ const (
 	DefaultMaxAttempts = 185
 
 	minBackoff = time.Second
-	maxBackoff = 5 * time.Minute
+	maxBackoff = 8 * time.Minute // so that all attempts take about the greatest age
 	// faultPause is the pause after an error that is not the target's.
 	faultPause = 5 * time.Second
 )
@@ -39,6 +39,14 @@ func (r Retry) orDefault() Retry {
 	}
 	return r
 }
+
+// ErrDone is what a Source's Next returns when its target will never be owed
+// anything again: its loop ends.
+var ErrDone = errors.New("nothing is owed any more")
+
+// Waker is a Sender that knows when it is worth trying again before the pause
+// after a failure is over.
+type Waker interface{ Ready() <-chan struct{} }
 
 // Committer makes batches durable. journal.Journal is one.
 type Committer interface{ Commit(b *kv.Batch) error }
@@ -60,7 +68,7 @@ type Loop struct {
 	backoff time.Duration
 	head    headState
 	// pause waits; tests replace it.
-	pause func(ctx context.Context, d time.Duration) bool
+	pause func(ctx context.Context, d time.Duration, ready <-chan struct{}) bool
 }
 
 // headState is the durable part of a loop: how often what is owed first was
@@ -88,10 +96,16 @@ func (l *Loop) Run(ctx context.Context) (err error) {
 	if _, err := getRow(l.Store, headKey(l.Target), &l.head, &l.head.Version); err != nil {
 		return err
 	}
+	var ready <-chan struct{}
+	if w, ok := l.Sender.(Waker); ok {
+		ready = w.Ready()
+	}
 	for ctx.Err() == nil {
 		wait, err := l.step(ctx)
 		switch {
 		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrDone):
 			return nil
 		case errors.Is(err, journal.ErrClosed) || errors.Is(err, journal.ErrFailed):
 			return err
@@ -106,7 +120,7 @@ func (l *Loop) Run(ctx context.Context) (err error) {
 			}
 			continue
 		}
-		l.pause(ctx, wait)
+		l.pause(ctx, wait, ready)
 	}
 	return nil
 }
@@ -214,11 +228,14 @@ func (l *Loop) commit(batch Batch, n int, more func(b *kv.Batch)) error {
 	return l.Commit.Commit(b)
 }
 
-func pause(ctx context.Context, d time.Duration) bool {
+// pause is false when ctx ended.
+func pause(ctx context.Context, d time.Duration, ready <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return true
+	case <-ready:
 		return true
 	case <-ctx.Done():
 		return false

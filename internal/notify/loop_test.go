@@ -74,7 +74,7 @@ func (c *clock) now() time.Time {
 	return c.t
 }
 
-func (c *clock) pause(ctx context.Context, d time.Duration) bool {
+func (c *clock) pause(ctx context.Context, d time.Duration, _ <-chan struct{}) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.t = c.t.Add(d)
@@ -260,7 +260,7 @@ func TestRestart(t *testing.T) {
 	tries := 0
 	s := &scripted{outcomes: []outcome{{false, fault}}}
 	l := w.loop("x", s, Retry{MaxAttempts: 5})
-	l.pause = func(context.Context, time.Duration) bool {
+	l.pause = func(context.Context, time.Duration, <-chan struct{}) bool {
 		if tries++; tries == 3 {
 			cancel()
 		}

@@ -128,3 +128,27 @@ func (q *queue) Wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+// move gives in b what one target is owed to others. It is for the start, when
+// nobody sends yet.
+func (o *Outbox) move(b *kv.Batch, from string, to []string) error {
+	prefix := outboxPrefix(from)
+	err := o.store.Scan(prefix, func(k, v []byte) (bool, error) {
+		var row owedRow
+		if err := decodeRow(v, &row, &row.Version); err != nil {
+			return false, err
+		}
+		for _, target := range to {
+			o.Owe(b, target, row.Owner, row.Message)
+		}
+		b.Delete(k)
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading what %s is owed: %w", from, err)
+	}
+	o.mu.Lock()
+	delete(o.queues, from)
+	o.mu.Unlock()
+	return nil
+}
