@@ -10,7 +10,7 @@ RACE    := ./internal/journal/... ./internal/call/... ./internal/kv/... ./intern
            ./internal/trail/... ./internal/lake/... ./internal/history/... ./internal/cql/... ./internal/keyspaces/...
 FUZZTIME ?= 10s
 
-.PHONY: build run test race lint vuln bench fuzz crash tour clients operations terraform clean
+.PHONY: build run test race lint vuln bench fuzz oracle crash tour clients operations terraform clean
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/spoor
@@ -42,6 +42,15 @@ vuln:
 # Each fuzz target for FUZZTIME.
 fuzz:
 	./test/fuzz.sh $(FUZZTIME)
+
+# Compares event patterns with AWS's own matcher, aws/event-ruler. Needs a JDK
+# and Maven.
+RULER := bin/ruler
+oracle:
+	mvn -q -f internal/eventpattern/testdata/ruler/pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(RULER)
+	javac -d $(RULER) -cp '$(RULER)/*' internal/eventpattern/testdata/ruler/EventRuler.java
+	EVENT_RULER="java -cp '$(CURDIR)/$(RULER):$(CURDIR)/$(RULER)/*' EventRuler" \
+		$(GO) test -tags oracle -count 1 -v -run TestOracle ./internal/eventpattern/ $(ORACLEFLAGS)
 
 # Kills the server with SIGKILL under load, ROUNDS times.
 crash: build
