@@ -244,7 +244,7 @@ func comparable64(text string) (float64, bool) {
 	if err != nil {
 		return 0, false
 	}
-	if len(text) <= 15 && strings.IndexAny(text, ".eE") < 0 {
+	if len(text) <= 15 && !strings.ContainsAny(text, ".eE") {
 		return f, true
 	}
 	var buf [32]byte
