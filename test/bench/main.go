@@ -36,6 +36,7 @@ var (
 	duration   = flag.Duration("duration", 3*time.Second, "time of one measurement")
 	repeats    = flag.Int("repeats", 3, "measurements of each cell; the median is printed")
 	only       = flag.Int("only", 0, "measure CQL at this number of connections and nothing else")
+	lookupOnly = flag.String("lookup", "", "measure LookupEvents over event histories of these sizes, separated by commas, and nothing else")
 	profiles   = flag.String("profiles", "", "directory for CPU profiles of the recording server, one a cell")
 	sustained  = flag.Duration("sustained", 0, "measure recording with all readers for this long and nothing else")
 )
@@ -89,6 +90,13 @@ func bench(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if *lookupOnly != "" {
+		sizes, err := numbers(*lookupOnly)
+		if err != nil {
+			return err
+		}
+		return benchLookup(ctx, dir, sizes)
+	}
 
 	var sides [3]*side
 	for i, x := range [...]struct {
