@@ -92,9 +92,9 @@ func (s *api) putInsightSelectors(c *call.Call, in *sdk.PutInsightSelectorsInput
 			return nil, err
 		}
 		next := *t
-		next.Insights = make([]trail.Insight, len(list))
+		next.Settings.Insights = make([]trail.Insight, len(list))
 		for i, x := range list {
-			next.Insights[i] = trail.Insight(x)
+			next.Settings.Insights[i] = trail.Insight(x)
 		}
 		out.TrailARN = new(t.ARN())
 		return out, s.trails.Put(c, &next)
@@ -225,8 +225,8 @@ func (s *api) getInsightSelectors(c *call.Call, in *sdk.GetInsightSelectorsInput
 		return nil, err
 	}
 	if t != nil {
-		list := make([]lake.Insight, len(t.Insights))
-		for i, x := range t.Insights {
+		list := make([]lake.Insight, len(t.Settings.Insights))
+		for i, x := range t.Settings.Insights {
 			list[i] = lake.Insight(x)
 		}
 		if len(list) == 0 {

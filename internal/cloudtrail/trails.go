@@ -261,7 +261,7 @@ func sdkTrail(t *trail.State) types.Trail {
 	return types.Trail{Name: &t.Name, S3BucketName: &set.Bucket, S3KeyPrefix: optional(set.Prefix), IncludeGlobalServiceEvents: &set.GlobalEvents,
 		IsMultiRegionTrail: &set.MultiRegion, HomeRegion: &t.HomeRegion, TrailARN: new(t.ARN()), LogFileValidationEnabled: &set.Validation,
 		HasCustomEventSelectors: new(len(set.Selectors.Basic)+len(set.Selectors.Advanced) > 0),
-		HasInsightSelectors:     new(len(t.Insights) > 0), IsOrganizationTrail: new(false)}
+		HasInsightSelectors:     new(len(t.Settings.Insights) > 0), IsOrganizationTrail: new(false)}
 }
 
 func (s *api) getTrail(c *call.Call, in *sdk.GetTrailInput) (*sdk.GetTrailOutput, error) {

@@ -142,6 +142,13 @@ func TestKeys(t *testing.T) {
 	if end, ok := place.ParseDigestKey(wantDigest, "a_b", "us-east-1"); !ok || !end.Equal(at) {
 		t.Errorf("ParseDigestKey gives %v, %v", end, ok)
 	}
+	insight := place.InsightKey(at, "abcdefgh01234567")
+	if want := strings.ReplaceAll(wantLog, "CloudTrail", "CloudTrail-Insight"); insight != want {
+		t.Errorf("InsightKey gives %s, want %s", insight, want)
+	}
+	if m, ok := place.ParseLogKey(insight); !ok || !m.Equal(at.Truncate(time.Minute)) {
+		t.Errorf("ParseLogKey of a file of Insights events gives %v, %v", m, ok)
+	}
 	if m, ok := place.ParseLogKey(wantLog); !ok || !m.Equal(at.Truncate(time.Minute)) {
 		t.Errorf("ParseLogKey gives %v, %v", m, ok)
 	}

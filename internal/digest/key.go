@@ -13,6 +13,7 @@ const (
 	stampSecond = "20060102T150405Z"
 	suffix      = ".json.gz"
 	logTree     = "CloudTrail"
+	insightTree = "CloudTrail-Insight"
 	digestTree  = "CloudTrail-Digest"
 )
 
@@ -34,14 +35,25 @@ func (p Place) tree(name string) string {
 // LogPrefix is the common start of the region's log file names.
 func (p Place) LogPrefix() string { return p.tree(logTree) }
 
+// InsightPrefix is the common start of the names of the region's files of
+// Insights events.
+func (p Place) InsightPrefix() string { return p.tree(insightTree) }
+
 // DigestPrefix is the common start of the region's digest names, of all trails
 // that write to the place.
 func (p Place) DigestPrefix() string { return p.tree(digestTree) }
 
 // LogKey names a log file closed at t; unique is 16 characters of [A-Za-z0-9].
-func (p Place) LogKey(t time.Time, unique string) string {
+func (p Place) LogKey(t time.Time, unique string) string { return p.fileKey(logTree, t, unique) }
+
+// InsightKey names a file of Insights events, as LogKey does a log file.
+func (p Place) InsightKey(t time.Time, unique string) string {
+	return p.fileKey(insightTree, t, unique)
+}
+
+func (p Place) fileKey(kind string, t time.Time, unique string) string {
 	t = t.UTC()
-	return p.LogPrefix() + t.Format("2006/01/02/") + p.Account + "_CloudTrail_" + p.Region + "_" + t.Format(stampMinute) + "_" + unique + suffix
+	return p.tree(kind) + t.Format("2006/01/02/") + p.Account + "_" + kind + "_" + p.Region + "_" + t.Format(stampMinute) + "_" + unique + suffix
 }
 
 // DigestKey names the digest that ends at end.
@@ -63,11 +75,18 @@ func (p Place) ParseDigestKey(key, trail, homeRegion string) (end time.Time, ok 
 	return end, err == nil && p.DigestKey(trail, homeRegion, end) == key
 }
 
-// ParseLogKey gives the minute in a log file's name. ok is false for any other
-// object.
+// ParseLogKey gives the minute in the name of a log file or a file of Insights
+// events. ok is false for any other object.
 func (p Place) ParseLogKey(key string) (minute time.Time, ok bool) {
+	if minute, ok = p.parseFileKey(logTree, key); !ok {
+		minute, ok = p.parseFileKey(insightTree, key)
+	}
+	return minute, ok
+}
+
+func (p Place) parseFileKey(kind, key string) (minute time.Time, ok bool) {
 	name := key[strings.LastIndexByte(key, '/')+1:]
-	rest, ok := strings.CutPrefix(name, p.Account+"_CloudTrail_"+p.Region+"_")
+	rest, ok := strings.CutPrefix(name, p.Account+"_"+kind+"_"+p.Region+"_")
 	if !ok || len(rest) < len(stampMinute)+1+len(suffix) || !strings.HasSuffix(rest, suffix) {
 		return time.Time{}, false
 	}
@@ -76,7 +95,7 @@ func (p Place) ParseLogKey(key string) (minute time.Time, ok bool) {
 		return time.Time{}, false
 	}
 	unique := strings.TrimSuffix(rest[len(stampMinute)+1:], suffix)
-	return minute, p.LogKey(minute, unique) == key
+	return minute, p.fileKey(kind, minute, unique) == key
 }
 
 // TrailName splits a trail's ARN into home region, account and name.

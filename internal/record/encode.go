@@ -260,21 +260,7 @@ func (r *Record) AppendEntry(dst, scratch []byte) (entry, grown []byte) {
 		flags |= 1 << 3
 	}
 	dst = slices.Grow(dst, len(js)+maxEntryHeader+4*binary.MaxVarintLen32*enc.res.n)
-	dst = append(dst, entryVersion, flags)
-	dst = binary.AppendVarint(dst, r.EventTime.UnixMilli())
-	dst = binary.AppendUvarint(dst, uint64(enc.res.n))
-	put := func(s span) {
-		dst = binary.AppendUvarint(dst, uint64(s.off))
-		dst = binary.AppendUvarint(dst, uint64(s.len))
-	}
-	for _, s := range enc.fields {
-		put(s)
-	}
-	for i := range enc.res.n {
-		put(enc.res.at(i).typ)
-		put(enc.res.at(i).arn)
-	}
-	return append(dst, js...), js
+	return appendHead(dst, flags, r.EventTime, &enc, js), js
 }
 
 // DecodeEntry reads an entry. The result refers to b.

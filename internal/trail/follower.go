@@ -296,9 +296,16 @@ func (f *follower) offer(it *journal.Item) error {
 		return nil // in a planned file already
 	}
 	s.saw(it.StreamSeq)
-	f.ev.set(&it.Entry)
-	if !f.set.inRegion(f.home, region, &f.ev) || !f.match.matches(&f.ev) {
-		return nil
+	wanted, err := f.wants(it, region)
+	if err != nil || !wanted {
+		return err
+	}
+	if insight := it.Category == record.Insight; s.count > 0 && insight != s.insight {
+		// The numbers go on from file to file, so the other kind's file ends here.
+		if err := f.cutOne(s, it.Seq-1, it.StreamSeq-1); err != nil {
+			return err
+		}
+		s.seen = it.StreamSeq
 	}
 	if err := s.add(it, f.m.cfg.Now()); err != nil {
 		return err
@@ -306,14 +313,38 @@ func (f *follower) offer(it *journal.Item) error {
 	if s.file.size < f.maxBytes {
 		return nil
 	}
-	f.pos = it.Seq
+	return f.cutOne(s, it.Seq, it.StreamSeq)
+}
+
+// cutOne closes one stream's file, which covers what was read up to a number
+// of the journal and of the stream.
+func (f *follower) cutOne(s *stream, seq, streamSeq uint64) error {
+	f.pos, s.seen = seq, streamSeq
 	b := f.m.cfg.Store.NewBatch()
-	if err := s.cut(b, f.pos); err != nil {
+	if err := s.cut(b, seq); err != nil {
 		return errors.Join(err, b.Close())
 	}
 	f.durable = f.lowWater()
 	journal.SetCursor(b, CursorName(f.arn), f.durable)
 	return f.commit(b)
+}
+
+// wants reports whether the trail takes a record of a region that it covers.
+// Insights on data events are one trail's, those on management events are of
+// every trail that has them on.
+func (f *follower) wants(it *journal.Item, region string) (bool, error) {
+	if it.Category != record.Insight {
+		f.ev.set(&it.Entry)
+		return f.set.inRegion(f.home, region, &f.ev) && f.match.matches(&f.ev), nil
+	}
+	if len(f.set.Insights) == 0 {
+		return false, nil
+	}
+	r, err := record.ParseInsight(it.JSON)
+	if err != nil {
+		return false, fmt.Errorf("record %d: %w", it.Seq, err)
+	}
+	return f.set.WantsInsight(r.Details.InsightType, r.SourceCategory()) && (r.Source == "" || r.Source == f.arn), nil
 }
 
 // apply puts a change in force after the record seq.

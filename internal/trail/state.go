@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"spoor/internal/aws"
@@ -23,6 +24,18 @@ type Settings struct {
 	GlobalEvents bool      `json:"globalEvents"`
 	Validation   bool      `json:"validation"`
 	Selectors    Selectors `json:"selectors"`
+	Insights     []Insight `json:"insights,omitempty"`
+}
+
+// WantsInsight reports whether a trail has Insights of a type on events of a
+// category.
+func (s *Settings) WantsInsight(typ, category string) bool {
+	for _, i := range s.Insights {
+		if i.Type == typ && slices.Contains(i.Categories, category) {
+			return true
+		}
+	}
+	return false
 }
 
 // Tag is a trail's tag.
@@ -31,7 +44,8 @@ type Tag struct {
 	Value string `json:"value"`
 }
 
-// Insight is an insight selector of a trail.
+// Insight is an insight selector of a trail: a type of insight, and the
+// categories of the events that it is about.
 type Insight struct {
 	Type       string   `json:"type"`
 	Categories []string `json:"categories,omitempty"`
@@ -45,7 +59,6 @@ type State struct {
 	Name       string    `json:"name"`
 	Settings   Settings  `json:"settings"`
 	Tags       []Tag     `json:"tags,omitempty"`
-	Insights   []Insight `json:"insights,omitempty"`
 	Created    time.Time `json:"created"`
 	Started    time.Time `json:"started,omitzero"` // last StartLogging
 	Stopped    time.Time `json:"stopped,omitzero"` // last StopLogging

@@ -9,6 +9,7 @@ import (
 	"spoor/internal/digest"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
+	"spoor/internal/record"
 	"spoor/internal/tree"
 )
 
@@ -62,6 +63,7 @@ type stream struct {
 	// The file that collects.
 	file     *member // nil before its first record
 	count    int
+	insight  bool   // it holds Insights events, which have files of their own
 	firstSeq uint64 // journal number of its first record
 	firstAt  time.Time
 	oldest   time.Time
@@ -162,6 +164,7 @@ func (s *stream) add(it *journal.Item, now time.Time) error {
 		s.file, s.leaves, separator = newMember(), s.leaves[:0], `{"Records":[`
 		s.firstSeq, s.firstAt = it.Seq, now
 		s.oldest, s.newest = it.Time, it.Time
+		s.insight = it.Category == record.Insight
 	}
 	if err := s.file.write([]byte(separator)); err != nil {
 		return err
@@ -199,8 +202,12 @@ func (s *stream) cut(b *kv.Batch, pos uint64) error {
 	if err != nil {
 		return err
 	}
+	name := s.place().LogKey
+	if s.insight {
+		name = s.place().InsightKey
+	}
 	p := plan{
-		Version: formatVersion, Bucket: s.f.set.Bucket, Key: s.place().LogKey(now, uniqueName()), Hash: sum,
+		Version: formatVersion, Bucket: s.f.set.Bucket, Key: name(now, uniqueName()), Hash: sum,
 		First: s.Covered + 1, Last: s.seen, Skipped: s.skipped, Count: s.count, Oldest: s.oldest.UTC().Format(digest.TimeLayout),
 		Newest: s.newest.UTC().Format(digest.TimeLayout), Planned: now, Listed: s.Chain.Open && !s.Chain.Closing,
 	}

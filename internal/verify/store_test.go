@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -133,8 +134,23 @@ func (s *server) log(on bool) {
 	s.do(home, event{"Logging", func(c *call.Call) error {
 		s.m.Lock(c)
 		return s.m.Put(c, &trail.State{Account: account, HomeRegion: home, Name: "audit",
-			Settings: trail.Settings{Logging: on, Bucket: bucket, MultiRegion: true, GlobalEvents: true, Validation: true}})
+			Settings: trail.Settings{Logging: on, Bucket: bucket, MultiRegion: true, GlobalEvents: true, Validation: true,
+				Insights: []trail.Insight{{Type: "ApiCallRateInsight", Categories: []string{record.OnManagement}}}}})
 	}})
+}
+
+// insight journals an Insights event.
+func (s *server) insight() {
+	s.t.Helper()
+	i := record.InsightRecord{Region: home, AccountID: account, EventID: call.NewID(), SharedEventID: call.NewID(),
+		Details: record.InsightDetails{State: "Start", EventSource: "s3.amazonaws.com", EventName: "CreateBucket", InsightType: "ApiCallRateInsight"}}
+	data, err := i.Entry(time.Now())
+	if err == nil {
+		err = s.jr.Append(journal.Group{Entries: []journal.Entry{{Account: account, Region: home, Data: data}}})
+	}
+	if err != nil {
+		s.t.Error(err)
+	}
 }
 
 // TestServerState delivers under load, loses power in the middle, goes on, and
@@ -156,6 +172,7 @@ func TestServerState(t *testing.T) {
 			})
 		}
 		wg.Wait()
+		s.insight()
 	}
 	load()
 	// Power is lost between two uploads: what the bucket has at that moment was
@@ -208,7 +225,21 @@ func TestServerState(t *testing.T) {
 	if r.ExitCode() != ExitClean || len(r.Regions) != 2 || r.Regions[0].Records == 0 {
 		t.Fatalf("%+v", r)
 	}
+	anInsight := func(m *memory) string {
+		for key := range m.objects {
+			if strings.Contains(key, "/CloudTrail-Insight/") {
+				return key
+			}
+		}
+		t.Fatal("no file of Insights events was delivered")
+		return ""
+	}
 	for name, change := range map[string]func(c *Config, m *memory){
+		"a file of Insights events": func(_ *Config, m *memory) { delete(m.objects, anInsight(m)) },
+		"its own files only, with a copied one of Insights events": func(_ *Config, m *memory) {
+			key := anInsight(m)
+			m.objects[strings.TrimSuffix(key, ".json.gz")+"0.json.gz"] = m.objects[key]
+		},
 		"newest digest":             func(c *Config, m *memory) { delete(m.objects, c.Anchors[home].Digest.Object) },
 		"newest digest of a region": func(c *Config, m *memory) { delete(m.objects, c.Anchors["eu-west-1"].Digest.Object) },
 		"everything":                func(_ *Config, m *memory) { clear(m.objects) },

@@ -321,11 +321,13 @@ func (v *verifier) discover(ctx context.Context) ([]*region, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing digest files: %w", err)
 	}
-	err = list(root.LogPrefix(), func(r *region, key string) {
-		if minute, ok := r.place.ParseLogKey(key); !ok || v.mayMatter(minute) {
-			r.logs = append(r.logs, key)
-		}
-	})
+	for _, prefix := range []string{root.LogPrefix(), root.InsightPrefix()} {
+		err = errors.Join(err, list(prefix, func(r *region, key string) {
+			if minute, ok := r.place.ParseLogKey(key); !ok || v.mayMatter(minute) {
+				r.logs = append(r.logs, key)
+			}
+		}))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listing log files: %w", err)
 	}
