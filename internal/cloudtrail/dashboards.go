@@ -21,7 +21,7 @@ const (
 
 const dashboardType = "AWS::CloudTrail::Dashboard"
 
-// dashboard is a custom dashboard. There are no managed ones.
+// dashboard is a custom dashboard or the Highlights dashboard.
 type dashboard struct {
 	Account   string      `json:"account"`
 	Region    string      `json:"region"`
@@ -34,6 +34,11 @@ type dashboard struct {
 	Changed   bool        `json:"changed"` // since its creation
 	Tags      []trail.Tag `json:"tags,omitempty"`
 	Policy    string      `json:"policy,omitempty"`
+	// Refresh is the last refresh's id, Scheduled the last time of the schedule
+	// that was seen to.
+	Refresh        string    `json:"refresh,omitempty"`
+	RefreshFailure string    `json:"refreshFailure,omitempty"`
+	Scheduled      time.Time `json:"scheduled,omitzero"`
 }
 
 type widget struct {
@@ -47,12 +52,22 @@ type schedule struct {
 	Unit  string `json:"unit,omitempty"`
 	Value int32  `json:"value,omitempty"`
 	Time  string `json:"time,omitempty"`
+
+	Enabled bool      `json:"enabled,omitempty"`
+	Since   time.Time `json:"since,omitzero"` // it holds from here on
 }
 
 var dashboards = table[dashboard]{"dashboard"}
 
 func dashboardARNOf(account, region, name string) string {
 	return aws.NewARN("cloudtrail", region, account, "dashboard/"+name).String()
+}
+
+func (x *dashboard) kind() types.DashboardType {
+	if x.managed() {
+		return types.DashboardTypeManaged
+	}
+	return types.DashboardTypeCustom
 }
 
 func (x *dashboard) arn() string { return dashboardARNOf(x.Account, x.Region, x.Name) }
@@ -69,7 +84,7 @@ func (s *api) dashboardOperations() []call.Operation {
 			return out, nil
 		}, handle(s.createDashboard), call.Describe(func(c *call.Call, in *sdk.CreateDashboardInput, _ *sdk.CreateDashboardOutput, _ error, r *record.Record) {
 			r.Resources = append(r.Resources, record.Resource{Type: dashboardType, ARN: dashboardARNOf(c.AccountID, c.Region, str(in.Name)), AccountID: c.AccountID})
-		}), call.Partial("no refresh schedule can be enabled")),
+		})),
 		call.Op("GetDashboard", func(c *call.Call, in *sdk.GetDashboardInput) ([]call.Permission, error) {
 			p, err := s.dashboardPermission(c, "GetDashboard", str(in.DashboardId))
 			return []call.Permission{p}, err
@@ -77,16 +92,17 @@ func (s *api) dashboardOperations() []call.Operation {
 		call.Op("UpdateDashboard", func(c *call.Call, in *sdk.UpdateDashboardInput) ([]call.Permission, error) {
 			p, err := s.dashboardPermission(c, "UpdateDashboard", str(in.DashboardId))
 			return append([]call.Permission{p}, s.widgetPermissions(c, in.Widgets)...), err
-		}, handle(s.updateDashboard), call.Partial("no refresh schedule can be enabled")),
+		}, handle(s.updateDashboard)),
 		call.Op("DeleteDashboard", func(c *call.Call, in *sdk.DeleteDashboardInput) ([]call.Permission, error) {
 			p, err := s.dashboardPermission(c, "DeleteDashboard", str(in.DashboardId))
 			return []call.Permission{p}, err
 		}, handle(s.deleteDashboard)),
-		call.Op("ListDashboards", onAll[sdk.ListDashboardsInput]("ListDashboards"), handle(s.listDashboards), call.ReadOnly),
+		call.Op("ListDashboards", onAll[sdk.ListDashboardsInput]("ListDashboards"), handle(s.listDashboards), call.ReadOnly,
+			call.Partial("of AWS's managed dashboards only the Highlights dashboard is there: the queries of the others are not published")),
 		call.Op("StartDashboardRefresh", func(c *call.Call, in *sdk.StartDashboardRefreshInput) ([]call.Permission, error) {
 			p, err := s.dashboardPermission(c, "StartDashboardRefresh", str(in.DashboardId))
 			return []call.Permission{p}, err
-		}, handle(s.refreshDashboard), call.Refuses(unsupported)),
+		}, handle(s.refreshDashboard)),
 	}
 }
 
@@ -135,34 +151,21 @@ func (s *api) findDashboard(c *call.Call, id string) (*dashboard, error) {
 	return x, err
 }
 
-// checkSchedule takes a schedule that is off: nothing refreshes dashboards here.
-func checkSchedule(in *types.RefreshSchedule) (*schedule, error) {
-	if in == nil {
-		return nil, nil
-	}
-	if in.Status != types.RefreshScheduleStatusDisabled {
-		return nil, notOffered("StartDashboardRefresh", "Dashboards are not refreshed by this server; the schedule's status can be DISABLED only.")
-	}
-	out := &schedule{Time: str(in.TimeOfDay)}
-	if f := in.Frequency; f != nil {
-		if f.Value == nil || f.Unit == "" {
-			return nil, invalid("InvalidParameterException", "The frequency of a refresh schedule needs a unit and a value.")
-		}
-		out.Unit, out.Value = string(f.Unit), *f.Value
-	}
-	return out, nil
-}
-
 func (s *api) widgets(c *call.Call, in []types.RequestWidget) ([]widget, error) {
 	if len(in) > maxWidgets {
 		return nil, &aws.Error{Op: "cloudtrail", Kind: aws.LimitExceeded, Code: "ServiceQuotaExceededException", Message: "A dashboard can have at most 10 widgets."}
 	}
 	out := []widget{}
-	for i, w := range in {
-		if _, err := s.checkStatement(c, str(w.QueryStatement), w.QueryParameters, nil); err != nil {
+	for _, w := range in {
+		if err := checkParameters(w.QueryParameters); err != nil {
 			return nil, err
 		}
-		out = append(out, widget{"Widget-" + string(rune('0'+i)), str(w.QueryStatement), w.QueryParameters, w.ViewProperties})
+		// The alias is what DescribeQuery and StartQuery know the query by.
+		x := widget{"Widget-" + call.NewID(), str(w.QueryStatement), w.QueryParameters, w.ViewProperties}
+		if _, err := s.checkStatement(c, x.Query, x.bind(parameterValues(s.lake.Now(), nil)), nil); err != nil {
+			return nil, err
+		}
+		out = append(out, x)
 	}
 	return out, nil
 }
@@ -171,11 +174,20 @@ func (s *api) createDashboard(c *call.Call, in *sdk.CreateDashboardInput) (*sdk.
 	now := s.lake.Now()
 	x := &dashboard{Account: c.AccountID, Region: c.Region, Name: str(in.Name), Protected: truth(in.TerminationProtectionEnabled), Created: now, Updated: now}
 	var err error
-	if x.Schedule, err = checkSchedule(in.RefreshSchedule); err != nil {
+	if x.Schedule, err = checkSchedule(in.RefreshSchedule, x.managed()); err != nil {
 		return nil, err
+	}
+	if x.Schedule != nil {
+		x.Schedule.Since = now
+	}
+	if x.managed() && (x.Schedule == nil || !x.Schedule.Enabled || len(in.Widgets) > 0) {
+		return nil, invalid("InvalidParameterException", "The Highlights dashboard needs a refresh schedule that is enabled, and takes no widgets.")
 	}
 	if x.Widgets, err = s.widgets(c, in.Widgets); err != nil {
 		return nil, err
+	}
+	if x.managed() {
+		x.Widgets = s.highlights(x)
 	}
 	if x.Tags, err = mergeTags(nil, in.TagsList); err != nil {
 		return nil, err
@@ -197,7 +209,7 @@ func (s *api) createDashboard(c *call.Call, in *sdk.CreateDashboardInput) (*sdk.
 	if err := dashboards.put(c, x, x.Account, x.Region, x.Name); err != nil {
 		return nil, err
 	}
-	return &sdk.CreateDashboardOutput{DashboardArn: new(x.arn()), Name: &x.Name, Type: types.DashboardTypeCustom, Widgets: sdkWidgets(x.Widgets),
+	return &sdk.CreateDashboardOutput{DashboardArn: new(x.arn()), Name: &x.Name, Type: x.kind(), Widgets: sdkWidgets(x.Widgets),
 		TagsList: sdkTags(x.Tags), RefreshSchedule: sdkSchedule(x.Schedule), TerminationProtectionEnabled: &x.Protected}, nil
 }
 
@@ -214,6 +226,9 @@ func sdkSchedule(x *schedule) *types.RefreshSchedule {
 		return nil
 	}
 	out := &types.RefreshSchedule{Status: types.RefreshScheduleStatusDisabled, TimeOfDay: optional(x.Time)}
+	if x.Enabled {
+		out.Status = types.RefreshScheduleStatusEnabled
+	}
 	if x.Unit != "" {
 		out.Frequency = &types.RefreshScheduleFrequency{Unit: types.RefreshScheduleFrequencyUnit(x.Unit), Value: &x.Value}
 	}
@@ -229,15 +244,12 @@ func (s *api) getDashboard(c *call.Call, in *sdk.GetDashboardInput) (*sdk.GetDas
 	if x.Changed {
 		status = types.DashboardStatusUpdated
 	}
-	return &sdk.GetDashboardOutput{DashboardArn: new(x.arn()), Type: types.DashboardTypeCustom, Status: status, Widgets: sdkWidgets(x.Widgets),
-		RefreshSchedule: sdkSchedule(x.Schedule), CreatedTimestamp: &x.Created, UpdatedTimestamp: &x.Updated, TerminationProtectionEnabled: &x.Protected}, nil
+	return &sdk.GetDashboardOutput{DashboardArn: new(x.arn()), Type: x.kind(), Status: status, Widgets: sdkWidgets(x.Widgets),
+		RefreshSchedule: sdkSchedule(x.Schedule), CreatedTimestamp: &x.Created, UpdatedTimestamp: &x.Updated, TerminationProtectionEnabled: &x.Protected,
+		LastRefreshId: optional(x.Refresh), LastRefreshFailureReason: optional(x.RefreshFailure)}, nil
 }
 
 func (s *api) updateDashboard(c *call.Call, in *sdk.UpdateDashboardInput) (*sdk.UpdateDashboardOutput, error) {
-	plan, err := checkSchedule(in.RefreshSchedule)
-	if err != nil {
-		return nil, err
-	}
 	list, err := s.widgets(c, in.Widgets)
 	if err != nil {
 		return nil, err
@@ -248,8 +260,16 @@ func (s *api) updateDashboard(c *call.Call, in *sdk.UpdateDashboardInput) (*sdk.
 		return nil, err
 	}
 	x.Updated, x.Changed = s.lake.Now(), true
-	if in.RefreshSchedule != nil {
+	plan, err := checkSchedule(in.RefreshSchedule, x.managed())
+	if err != nil {
+		return nil, err
+	}
+	if plan != nil {
 		x.Schedule = plan
+		x.Schedule.Since = x.Updated
+	}
+	if x.managed() && len(in.Widgets) > 0 {
+		return nil, invalid("InvalidParameterException", "The Highlights dashboard takes no widgets.")
 	}
 	if in.Widgets != nil {
 		x.Widgets = list
@@ -260,7 +280,7 @@ func (s *api) updateDashboard(c *call.Call, in *sdk.UpdateDashboardInput) (*sdk.
 	if err := dashboards.put(c, x, x.Account, x.Region, x.Name); err != nil {
 		return nil, err
 	}
-	return &sdk.UpdateDashboardOutput{DashboardArn: new(x.arn()), Name: &x.Name, Type: types.DashboardTypeCustom, Widgets: sdkWidgets(x.Widgets),
+	return &sdk.UpdateDashboardOutput{DashboardArn: new(x.arn()), Name: &x.Name, Type: x.kind(), Widgets: sdkWidgets(x.Widgets),
 		RefreshSchedule: sdkSchedule(x.Schedule), TerminationProtectionEnabled: &x.Protected, CreatedTimestamp: &x.Created, UpdatedTimestamp: &x.Updated}, nil
 }
 
@@ -285,7 +305,7 @@ func (s *api) listDashboards(c *call.Call, in *sdk.ListDashboardsInput) (*sdk.Li
 	}
 	var list []*dashboard
 	for _, x := range all {
-		if in.Type != types.DashboardTypeManaged && strings.HasPrefix(x.Name, str(in.NamePrefix)) {
+		if (in.Type == "" || in.Type == x.kind()) && strings.HasPrefix(x.Name, str(in.NamePrefix)) {
 			list = append(list, x)
 		}
 	}
@@ -295,14 +315,7 @@ func (s *api) listDashboards(c *call.Call, in *sdk.ListDashboardsInput) (*sdk.Li
 	}
 	out := &sdk.ListDashboardsOutput{Dashboards: []types.DashboardDetail{}, NextToken: next}
 	for _, x := range list {
-		out.Dashboards = append(out.Dashboards, types.DashboardDetail{DashboardArn: new(x.arn()), Type: types.DashboardTypeCustom})
+		out.Dashboards = append(out.Dashboards, types.DashboardDetail{DashboardArn: new(x.arn()), Type: x.kind()})
 	}
 	return out, nil
-}
-
-func (s *api) refreshDashboard(c *call.Call, in *sdk.StartDashboardRefreshInput) (*sdk.StartDashboardRefreshOutput, error) {
-	if _, err := s.findDashboard(c, str(in.DashboardId)); err != nil {
-		return nil, err
-	}
-	return nil, notOffered("StartDashboardRefresh", "Dashboards are not refreshed by this server.")
 }

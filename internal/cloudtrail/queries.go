@@ -1,12 +1,15 @@
 package cloudtrail
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
@@ -14,15 +17,21 @@ import (
 	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/lake"
+	"spoor/internal/trail"
 )
 
 func (s *api) queryOperations() []call.Operation {
 	return []call.Operation{
-		call.Op("StartQuery", s.startQueryPermissions, handle(s.startQuery),
-			call.Partial("results are not delivered to S3 (DeliveryS3Uri is refused); no saved queries by QueryAlias")),
+		call.Op("StartQuery", s.startQueryPermissions, s.startQuery),
 		call.Op("DescribeQuery", func(c *call.Call, in *sdk.DescribeQueryInput) ([]call.Permission, error) {
-			return s.queryPermission(c, "DescribeQuery", in.QueryId)
-		}, handle(s.describeQuery), call.ReadOnly, call.Partial("by QueryId only: there are no saved queries")),
+			id := in.QueryId
+			if q, err := s.lastOfAlias(c, str(in.QueryAlias), str(in.RefreshId)); id == nil && q != nil {
+				id = &q.ID
+			} else if err != nil {
+				return nil, err
+			}
+			return s.queryPermission(c, "DescribeQuery", id)
+		}, handle(s.describeQuery), call.ReadOnly),
 		call.Op("GetQueryResults", func(c *call.Call, in *sdk.GetQueryResultsInput) ([]call.Permission, error) {
 			return s.queryPermission(c, "GetQueryResults", in.QueryId)
 		}, handle(s.queryResults), call.ReadOnly),
@@ -60,8 +69,16 @@ func owned(c *call.Call, id string, owner *string) string {
 }
 
 func (s *api) startQueryPermissions(c *call.Call, in *sdk.StartQueryInput) ([]call.Permission, error) {
+	statement := str(in.QueryStatement)
+	if in.QueryAlias != nil && statement == "" {
+		w, err := s.findAlias(c, *in.QueryAlias)
+		if err != nil {
+			return nil, err
+		}
+		statement = w.Query
+	}
 	var out []call.Permission
-	for _, id := range storesNamed(str(in.QueryStatement)) {
+	for _, id := range storesNamed(statement) {
 		out = append(out, s.storePermission(c, "StartQuery", owned(c, id, in.EventDataStoreOwnerAccountId)))
 	}
 	if len(out) == 0 {
@@ -104,42 +121,121 @@ func (s *api) checkStatement(c *call.Call, statement string, params []string, ow
 	return stores, err
 }
 
-func (s *api) startQuery(c *call.Call, in *sdk.StartQueryInput) (*sdk.StartQueryOutput, error) {
+func (s *api) startQuery(ctx context.Context, c *call.Call, in *sdk.StartQueryInput) (*sdk.StartQueryOutput, error) {
+	q := &lake.Query{ID: call.NewID(), Account: c.AccountID, Region: c.Region, Owner: c.AccountID, SQL: str(in.QueryStatement),
+		Params: in.QueryParameters, Alias: str(in.QueryAlias), Created: s.lake.Now()}
 	switch {
 	case in.QueryStatement == nil && in.QueryAlias == nil:
 		return nil, invalid("InvalidParameterException", "Either QueryStatement or QueryAlias is required.")
-	case in.QueryStatement == nil:
-		return nil, invalid("InvalidParameterException", "The query alias %s is not valid.", *in.QueryAlias)
-	case in.QueryAlias != nil:
+	case in.QueryStatement != nil && in.QueryAlias != nil:
 		return nil, invalid("InvalidParameterException", "QueryStatement and QueryAlias cannot be given together.")
-	case str(in.DeliveryS3Uri) != "":
-		return nil, notOffered("StartQuery", "The delivery of query results to S3 is not offered by this server.")
+	case in.QueryAlias != nil:
+		w, err := s.findAlias(c, *in.QueryAlias)
+		if err != nil {
+			return nil, err
+		}
+		q.SQL = w.Query
 	}
-	stores, err := s.checkStatement(c, *in.QueryStatement, in.QueryParameters, in.EventDataStoreOwnerAccountId)
-	if err != nil {
+	if str(in.EventDataStoreOwnerAccountId) != "" {
+		q.Owner = *in.EventDataStoreOwnerAccountId
+	}
+	var err error
+	if q.Stores, err = s.checkStatement(c, q.SQL, q.Params, in.EventDataStoreOwnerAccountId); err != nil {
 		return nil, err
+	}
+	if in.DeliveryS3Uri != nil {
+		if err := s.checkDelivery(ctx, q, *in.DeliveryS3Uri); err != nil {
+			return nil, err
+		}
 	}
 	s.lake.Lock(c)
+	if err := s.checkQueryQuota(c); err != nil {
+		return nil, err
+	}
+	s.lake.StartQuery(c, q)
+	return &sdk.StartQueryOutput{QueryId: &q.ID, EventDataStoreOwnerAccountId: &q.Owner}, nil
+}
+
+// checkQueryQuota: the queries of dashboards have a quota of their own.
+func (s *api) checkQueryQuota(c *call.Call) error {
 	all, err := s.lake.Queries(c.AccountID, c.Region)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	going := 0
 	for _, q := range all {
-		if q.Going() {
+		if q.Going() && q.Refresh == "" {
 			going++
 		}
 	}
 	if going >= lake.MaxQueries {
-		return nil, &aws.Error{Op: "cloudtrail.StartQuery", Kind: aws.LimitExceeded, Code: "MaxConcurrentQueriesException",
+		return &aws.Error{Op: "cloudtrail.StartQuery", Kind: aws.LimitExceeded, Code: "MaxConcurrentQueriesException",
 			Message: "You are already running the maximum number of concurrent queries. Wait a minute for some queries to finish, and then run the query again."}
 	}
-	q := &lake.Query{ID: call.NewID(), Account: c.AccountID, Region: c.Region, Owner: c.AccountID, Stores: stores, SQL: *in.QueryStatement, Params: in.QueryParameters}
-	if str(in.EventDataStoreOwnerAccountId) != "" {
-		q.Owner = *in.EventDataStoreOwnerAccountId
+	return nil
+}
+
+// checkDelivery takes the place where a query's result goes, when CloudTrail
+// may write there.
+func (s *api) checkDelivery(ctx context.Context, q *lake.Query, uri string) error {
+	name, prefix, _ := strings.Cut(strings.TrimPrefix(uri, "s3://"), "/")
+	prefix = strings.TrimSuffix(prefix, "/")
+	if err := checkBucketName(name); err != nil {
+		return err
 	}
-	s.lake.StartQuery(c, q)
-	return &sdk.StartQueryOutput{QueryId: &q.ID, EventDataStoreOwnerAccountId: &q.Owner}, nil
+	if err := checkPrefix(prefix); err != nil {
+		return err
+	}
+	q.Delivery = &lake.Delivery{URI: uri, Bucket: name, Prefix: prefix}
+	document, owner, err := s.bucket.Policy(ctx, name)
+	if errors.Is(err, trail.ErrNoSuchBucket) {
+		return &aws.Error{Op: "cloudtrail.StartQuery", Kind: aws.NotFound, Code: "S3BucketDoesNotExistException", Message: "S3 bucket " + name + " does not exist!"}
+	}
+	if err != nil {
+		return fmt.Errorf("reading the policy of bucket %s: %w", name, err)
+	}
+	ok, err := lake.MayDeliver(document, owner, q)
+	if err == nil && !ok {
+		err = &aws.Error{Op: "cloudtrail.StartQuery", Kind: aws.Denied, Code: "InsufficientS3BucketPolicyException", Message: fmt.Sprintf(
+			"Incorrect S3 bucket policy is detected for bucket: %s. It must let the service %s do s3:GetBucketAcl on the bucket and s3:PutObject on %s (condition keys sent: aws:SourceArn=%s, aws:SourceAccount=%s).",
+			name, trail.ServicePrincipal, lake.ResultKey(prefix, q.Account, "*", q.Created, "*"), q.Stores[0], q.Account)}
+	}
+	return err
+}
+
+// findAlias finds the template that an alias names: the query of a widget.
+func (s *api) findAlias(c *call.Call, alias string) (*widget, error) {
+	all, err := dashboards.list(s.store, c.AccountID, c.Region)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range all {
+		for i := range x.Widgets {
+			if x.Widgets[i].Alias == alias {
+				return &x.Widgets[i], nil
+			}
+		}
+	}
+	return nil, invalid("InvalidParameterException", "The query alias %s is not valid.", alias)
+}
+
+// lastOfAlias is the last query that was made from a template, for a refresh
+// when one is named; nil when there is none.
+func (s *api) lastOfAlias(c *call.Call, alias, refresh string) (*lake.Query, error) {
+	if alias == "" {
+		return nil, nil
+	}
+	all, err := s.lake.Queries(c.AccountID, c.Region)
+	if err != nil {
+		return nil, err
+	}
+	var last *lake.Query
+	for _, q := range all {
+		if q.Alias == alias && (refresh == "" || q.Refresh == refresh) && (last == nil || q.Created.After(last.Created)) {
+			last = q
+		}
+	}
+	return last, nil
 }
 
 // findQuery finds a query, and checks the store that the call may name.
@@ -157,17 +253,37 @@ func (s *api) findQuery(c *call.Call, id, store *string) (*lake.Query, error) {
 }
 
 func (s *api) describeQuery(c *call.Call, in *sdk.DescribeQueryInput) (*sdk.DescribeQueryOutput, error) {
-	if in.QueryId == nil {
-		return nil, invalid("InvalidParameterException", "Either QueryId or QueryAlias is required, and there is no query with an alias.")
+	id := in.QueryId
+	switch {
+	case id == nil && in.QueryAlias == nil:
+		return nil, invalid("InvalidParameterException", "Either QueryId or QueryAlias is required.")
+	case id != nil && in.QueryAlias != nil:
+		return nil, invalid("InvalidParameterException", "QueryId and QueryAlias cannot be given together.")
+	case id != nil && in.RefreshId != nil:
+		return nil, invalid("InvalidParameterException", "RefreshId can be given with QueryAlias only.")
+	case id == nil:
+		last, err := s.lastOfAlias(c, *in.QueryAlias, str(in.RefreshId))
+		if err != nil {
+			return nil, err
+		}
+		if last == nil {
+			return nil, &aws.Error{Op: "cloudtrail.DescribeQuery", Kind: aws.NotFound, Code: "QueryIdNotFoundException",
+				Message: "The query alias " + *in.QueryAlias + " does not map to a query."}
+		}
+		id = &last.ID
 	}
 	//lint:ignore SA1019 AWS still takes the member
-	q, err := s.findQuery(c, in.QueryId, in.EventDataStore)
+	q, err := s.findQuery(c, id, in.EventDataStore)
 	if err != nil {
 		return nil, err
 	}
-	return &sdk.DescribeQueryOutput{QueryId: &q.ID, QueryString: &q.SQL, QueryStatus: types.QueryStatus(q.Status), ErrorMessage: optional(q.ErrorMsg),
+	out := &sdk.DescribeQueryOutput{QueryId: &q.ID, QueryString: &q.SQL, QueryStatus: types.QueryStatus(q.Status), ErrorMessage: optional(q.ErrorMsg),
 		EventDataStoreOwnerAccountId: &q.Owner, QueryStatistics: &types.QueryStatisticsForDescribeQuery{EventsMatched: &q.Rows, EventsScanned: &q.Scanned,
-			BytesScanned: &q.Bytes, ExecutionTimeInMillis: new(int32(min(q.Took, 1<<31-1))), CreationTime: &q.Created}}, nil
+			BytesScanned: &q.Bytes, ExecutionTimeInMillis: new(int32(min(q.Took, 1<<31-1))), CreationTime: &q.Created}}
+	if q.Delivery != nil {
+		out.DeliveryS3Uri, out.DeliveryStatus = &q.Delivery.URI, types.DeliveryStatus(q.Delivery.Status)
+	}
+	return out, nil
 }
 
 // maxQueryRows is how many rows a page of a result has, and at most.
@@ -240,7 +356,7 @@ func (s *api) listQueries(c *call.Call, in *sdk.ListQueriesInput) (*sdk.ListQuer
 		return strconv.FormatInt(1<<62-(*q).Created.UnixMilli(), 10) + (*q).ID
 	}
 	sort.Slice(list, func(i, j int) bool { return key(&list[i]) < key(&list[j]) })
-	list, next, err := page(list, key, "ListQueries "+string(in.QueryStatus)+st.ID, str(in.NextToken), in.MaxResults, maxListed)
+	list, next, err := page(list, key, "ListQueries "+string(in.QueryStatus)+moment(in.StartTime)+moment(in.EndTime)+st.ID, str(in.NextToken), in.MaxResults, maxListed)
 	if err != nil {
 		return nil, err
 	}
@@ -249,6 +365,14 @@ func (s *api) listQueries(c *call.Call, in *sdk.ListQueriesInput) (*sdk.ListQuer
 		out.Queries = append(out.Queries, types.Query{QueryId: &q.ID, QueryStatus: types.QueryStatus(q.Status), CreationTime: &q.Created})
 	}
 	return out, nil
+}
+
+// moment is a time as a part of what a paging token belongs to.
+func moment(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 func (s *api) generateQuery(c *call.Call, in *sdk.GenerateQueryInput) (*sdk.GenerateQueryOutput, error) {

@@ -110,7 +110,6 @@ func TestQueryErrors(t *testing.T) {
 	}{
 		{"nothing", "InvalidParameterException", sdk.StartQueryInput{}},
 		{"alias", "InvalidParameterException", sdk.StartQueryInput{QueryAlias: new("Widget-1")}},
-		{"delivery", "UnsupportedOperationException", sdk.StartQueryInput{QueryStatement: new("SELECT 1 FROM " + id), DeliveryS3Uri: new("s3://logs/q")}},
 		{"syntax", "InvalidQueryStatementException", sdk.StartQueryInput{QueryStatement: new("SELEC 1 FROM " + id)}},
 		{"no query", "InvalidQueryStatementException", sdk.StartQueryInput{QueryStatement: new("DROP TABLE " + id)}},
 		{"column", "InvalidQueryStatementException", sdk.StartQueryInput{QueryStatement: new("SELECT colour FROM " + id)}},
@@ -159,12 +158,10 @@ func TestDashboards(t *testing.T) {
 	if _, err := c.CreateDashboard(ctx, in); code(err) != "InvalidQueryStatementException" {
 		t.Errorf("a query that cannot run: %v", err)
 	}
-	in.Widgets, in.RefreshSchedule = nil, &types.RefreshSchedule{Status: types.RefreshScheduleStatusEnabled}
-	if _, err := c.CreateDashboard(ctx, in); code(err) != "UnsupportedOperationException" {
-		t.Errorf("a schedule: %v", err)
-	}
-	if _, err := c.StartDashboardRefresh(ctx, &sdk.StartDashboardRefreshInput{DashboardId: new("board")}); code(err) != "UnsupportedOperationException" {
-		t.Errorf("a refresh: %v", err)
+	in.Widgets = of("SELECT count(*) FROM " + id + " WHERE eventName = ?")
+	in.Widgets[0].QueryParameters = []string{"CreateTrail"}
+	if _, err := c.CreateDashboard(ctx, in); code(err) != "InvalidQueryStatementException" {
+		t.Errorf("a parameter that is none: %v", err)
 	}
 	if _, err := c.DeleteDashboard(ctx, &sdk.DeleteDashboardInput{DashboardId: new("board")}); code(err) != "ConflictException" {
 		t.Errorf("protected: %v", err)

@@ -26,11 +26,15 @@ func (t table[T]) key(account, region string, id ...string) []byte {
 }
 
 func (t table[T]) put(c *call.Call, v *T, account, region string, id ...string) error {
+	return t.write(c.Tx.Set, v, account, region, id...)
+}
+
+func (t table[T]) write(set func(key, value []byte), v *T, account, region string, id ...string) error {
 	b, err := json.Marshal(row[T]{rowVersion, *v})
 	if err != nil {
 		return fmt.Errorf("writing a %s: %w", t.name, err)
 	}
-	c.Tx.Set(t.key(account, region, id...), b)
+	set(t.key(account, region, id...), b)
 	return nil
 }
 
@@ -63,8 +67,17 @@ func (t table[T]) get(store *kv.Store, account, region string, id ...string) (*T
 
 // list returns the rows under a part of the key, in its order.
 func (t table[T]) list(store *kv.Store, account, region string, id ...string) ([]*T, error) {
+	return t.under(store, t.key(account, region, id...))
+}
+
+// all returns the rows of all accounts and regions.
+func (t table[T]) all(store *kv.Store) ([]*T, error) {
+	return t.under(store, kv.Key(kv.SpaceState, "cloudtrail", t.name))
+}
+
+func (t table[T]) under(store *kv.Store, prefix []byte) ([]*T, error) {
 	var out []*T
-	err := store.Scan(t.key(account, region, id...), func(_, v []byte) (bool, error) {
+	err := store.Scan(prefix, func(_, v []byte) (bool, error) {
 		x, err := t.decode(v)
 		out = append(out, x)
 		return err == nil, err

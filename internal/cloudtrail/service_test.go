@@ -50,15 +50,17 @@ type bucket struct {
 	mu       sync.Mutex
 	policies map[string]string
 	puts     map[string]int
+	bodies   map[string][]byte
 }
 
-func (b *bucket) Put(_ context.Context, name, key string, _ []byte, _ trail.PutOptions) error {
+func (b *bucket) Put(_ context.Context, name, key string, body []byte, _ trail.PutOptions) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, ok := b.policies[name]; !ok {
 		return trail.ErrNoSuchBucket
 	}
 	b.puts[name+"/"+key]++
+	b.bodies[name+"/"+key] = slices.Clone(body)
 	return nil
 }
 
@@ -142,12 +144,14 @@ type rig struct {
 	trails *trail.Manager
 	lake   *lake.Manager
 	files  *files
+	conf   Config
+	path   *call.Path
 	url    string
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, bucket: &bucket{policies: map[string]string{"logs": openPolicy}, puts: map[string]int{}}, asked: &asked{}}
+	r := &rig{t: t, bucket: &bucket{policies: map[string]string{"logs": openPolicy}, puts: map[string]int{}, bodies: map[string][]byte{}}, asked: &asked{}}
 	var err error
 	if r.store, err = kv.Open("store", kv.Options{FS: vfs.NewMem()}); err != nil {
 		t.Fatal(err)
@@ -161,7 +165,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r.files = &files{objects: map[string][]byte{}}
-	if r.lake, err = lake.Open(lake.Config{Store: r.store, Journal: r.jr, Source: r.files, Text: athena.Text, Log: quiet, Engine: duckdb.New(duckdb.Config{MemoryMB: 256, Threads: 2, TempDir: t.TempDir()}), Now: time.Now}); err != nil {
+	if r.lake, err = lake.Open(lake.Config{Store: r.store, Journal: r.jr, Source: r.files, Bucket: r.bucket, Sign: r.trails.SignText, Text: athena.Text, Log: quiet, Engine: duckdb.New(duckdb.Config{MemoryMB: 256, Threads: 2, TempDir: t.TempDir()}), Now: time.Now}); err != nil {
 		t.Fatal(err)
 	}
 	hist, err := history.Open(history.Config{Store: r.store, Journal: r.jr, Log: quiet, Now: time.Now})
@@ -170,6 +174,7 @@ func newRig(t *testing.T) *rig {
 	}
 	conf := Config{Store: r.store, Trails: r.trails, Lake: r.lake, History: hist, Bucket: r.bucket}
 	path := &call.Path{Auth: r.asked, Selector: call.Selectors{r.trails, r.lake}, Journal: r.jr, Store: r.store, Now: time.Now, Log: quiet}
+	r.conf, r.path = conf, path
 	h, err := awshttp.NewHandler(awshttp.Config{Path: path, Auth: anyone{}, Log: quiet, Region: region, Account: account, S3: http.NotFoundHandler(),
 		Services: []*call.Service{Service(conf), DataService(conf)}})
 	if err != nil {

@@ -44,6 +44,9 @@ type Config struct {
 	// day are worth one before the day is over; 0 means the defaults.
 	CompactEvery time.Duration
 	FileEvents   int
+	// Bucket is where results of queries are delivered, Sign signs them.
+	Bucket trail.Bucket
+	Sign   Signer
 	// Text gives a value's text in results; ok is false for NULL.
 	Text func(v any, t sql.Type) (text string, ok bool)
 	Log  *slog.Logger
@@ -174,6 +177,18 @@ func (m *Manager) Stores(account, region string) []*Store {
 // Lock takes the stores' lock for a call, until its writes are durable. A call
 // that is about to change a store, or what hangs on one, does this first.
 func (m *Manager) Lock(c *call.Call) { c.Tx.Lock(&m.mu) }
+
+// Change commits what fn writes under the stores' lock: a change that no call
+// makes.
+func (m *Manager) Change(fn func(b *kv.Batch) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := m.cfg.Store.NewBatch()
+	if err := fn(b); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	return m.cfg.Journal.Commit(b)
+}
 
 // Now is the manager's clock.
 func (m *Manager) Now() time.Time { return m.cfg.Now().UTC().Truncate(time.Millisecond) }

@@ -66,6 +66,13 @@ type Query struct {
 	Scanned  int64     `json:"scanned"` // events
 	Bytes    int64     `json:"bytes"`   // of the events
 	ErrorMsg string    `json:"error,omitempty"`
+	Ended    time.Time `json:"ended,omitzero"`
+	Columns  []string  `json:"columns,omitempty"` // of the result
+	// Alias is the template that the query was made from, Refresh the refresh
+	// of a dashboard that it was made for.
+	Alias    string    `json:"alias,omitempty"`
+	Refresh  string    `json:"refresh,omitempty"`
+	Delivery *Delivery `json:"delivery,omitempty"`
 }
 
 // Going reports whether a query has not ended.
@@ -97,8 +104,18 @@ type queries struct {
 // durable.
 func (m *Manager) StartQuery(c *call.Call, q *Query) {
 	q.Version, q.Status, q.Created = formatVersion, QueryQueued, m.Now()
+	if q.Delivery != nil {
+		q.Delivery.Status = DeliveryPending
+	}
 	c.Tx.Set(queryKey(q.Account, q.Region, q.ID), mustJSON(q))
 	c.Tx.OnCommit(func() { m.launch(q) })
+}
+
+// RefuseQuery writes a query that failed before it began.
+func (m *Manager) RefuseQuery(c *call.Call, q *Query, message string) {
+	q.Version, q.Status, q.ErrorMsg, q.Created = formatVersion, QueryFailed, message, m.Now()
+	q.Ended = q.Created
+	c.Tx.Set(queryKey(q.Account, q.Region, q.ID), mustJSON(q))
 }
 
 // Query returns a query, or nil.
@@ -164,20 +181,37 @@ func (m *Manager) launch(q *Query) {
 			delete(m.queries.going, q.ID)
 			m.queries.Unlock()
 		}()
-		select {
-		case m.queries.slots <- struct{}{}:
-			defer func() { <-m.queries.slots }()
-		case <-ctx.Done():
-			return
+		finished := q
+		if q.Going() {
+			finished = m.inSlot(ctx, q)
 		}
-		m.carryOut(ctx, q)
+		if finished != nil && finished.Delivery != nil {
+			if err := m.deliver(ctx, finished); err != nil && !stopped(err) {
+				m.cfg.Log.Error("the result of a query cannot be delivered", "query", q.ID, "err", err)
+			}
+		}
 	})
+}
+
+// inSlot runs a query once there is room. It returns the query when it has a
+// result.
+func (m *Manager) inSlot(ctx context.Context, q *Query) *Query {
+	select {
+	case m.queries.slots <- struct{}{}:
+		defer func() { <-m.queries.slots }()
+	case <-ctx.Done():
+		return nil
+	}
+	return m.carryOut(ctx, q)
 }
 
 // Cancelled ends a query's run once the call that cancelled it is durable.
 func (m *Manager) Cancelled(c *call.Call, q *Query) {
-	q.Status = QueryCancelled
-	q.Took = m.Now().Sub(q.Created).Milliseconds()
+	q.Status, q.Ended = QueryCancelled, m.Now()
+	q.Took = q.Ended.Sub(q.Created).Milliseconds()
+	if q.Delivery != nil {
+		q.Delivery.Status = DeliveryCancelled
+	}
 	c.Tx.Set(queryKey(q.Account, q.Region, q.ID), mustJSON(q))
 	c.Tx.OnCommit(func() {
 		m.queries.Lock()
@@ -196,12 +230,13 @@ func (m *Manager) RunQueries(ctx context.Context) error {
 	waiting := m.queries.waiting
 	m.queries.waiting = nil
 	m.queries.Unlock()
-	if err := m.failLeftOver(waiting); err != nil {
+	undelivered, err := m.settleLeftOver(waiting)
+	if err != nil {
 		return err
 	}
 	m.queries.Lock()
 	m.queries.ctx = ctx
-	waiting = append(waiting, m.queries.waiting...)
+	waiting = append(append(waiting, undelivered...), m.queries.waiting...)
 	m.queries.waiting = nil
 	m.queries.Unlock()
 	for _, q := range waiting {
@@ -215,23 +250,28 @@ func (m *Manager) RunQueries(ctx context.Context) error {
 	return nil
 }
 
-func (m *Manager) failLeftOver(waiting []*Query) error {
+// settleLeftOver fails the queries that were under way and lists those whose
+// results are still to be delivered.
+func (m *Manager) settleLeftOver(waiting []*Query) (undelivered []*Query, err error) {
 	all, err := m.Queries("", "")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	fresh := map[string]bool{}
 	for _, q := range waiting {
 		fresh[q.ID] = true
 	}
 	for _, q := range all {
-		if q.Going() && !fresh[q.ID] {
-			if err := m.endQuery(q, QueryFailed, "The server stopped while the query was under way. Run it again."); err != nil {
-				return err
+		switch {
+		case q.Going() && !fresh[q.ID]:
+			if _, err := m.endQuery(q, QueryFailed, "The server stopped while the query was under way. Run it again."); err != nil {
+				return nil, err
 			}
+		case q.Status == QueryFinished && q.Delivery != nil && q.Delivery.Status == DeliveryPending:
+			undelivered = append(undelivered, q)
 		}
 	}
-	return nil
+	return undelivered, nil
 }
 
 // setQuery writes a query's state unless it was ended from elsewhere. It
@@ -248,16 +288,22 @@ func (m *Manager) setQuery(q *Query) (bool, error) {
 	return true, m.cfg.Journal.Commit(b)
 }
 
-func (m *Manager) endQuery(q *Query, status, message string) error {
-	q.Status, q.ErrorMsg, q.Took = status, message, m.Now().Sub(q.Created).Milliseconds()
-	_, err := m.setQuery(q)
+// endQuery writes a query's end, unless it was ended from elsewhere. It reports
+// whether it did.
+func (m *Manager) endQuery(q *Query, status, message string) (bool, error) {
+	q.Status, q.ErrorMsg, q.Ended = status, message, m.Now()
+	q.Took = q.Ended.Sub(q.Created).Milliseconds()
+	if q.Delivery != nil && status != QueryFinished {
+		q.Delivery.Status = DeliveryFailed // there is nothing to deliver
+	}
+	ended, err := m.setQuery(q)
 	if status != QueryFinished {
 		q.Rows = 0
 		b := m.cfg.Store.NewBatch()
 		b.DeleteRange(resultPrefix(q.ID), kv.PrefixEnd(resultPrefix(q.ID)))
 		err = errors.Join(err, m.cfg.Journal.Commit(b))
 	}
-	return err
+	return ended, err
 }
 
 // carryOut runs a query and keeps its result.
@@ -265,9 +311,12 @@ func (m *Manager) endQuery(q *Query, status, message string) error {
 // Crash story: rows are written in batches of their own and count only with
 // the query's state FINISHED, which is written last; what a crash leaves of
 // them goes when the query is marked as failed.
-func (m *Manager) carryOut(ctx context.Context, q *Query) {
+func (m *Manager) carryOut(ctx context.Context, q *Query) (finished *Query) {
 	run := *q
 	run.Status = QueryRunning
+	if q.Delivery != nil {
+		run.Delivery = new(*q.Delivery)
+	}
 	goes, err := m.setQuery(&run)
 	if err == nil && goes {
 		timed, cancel := context.WithTimeout(ctx, queryTimeout)
@@ -276,22 +325,25 @@ func (m *Manager) carryOut(ctx context.Context, q *Query) {
 	}
 	switch {
 	case err == nil && goes:
-		err = m.endQuery(&run, QueryFinished, "")
+		if goes, err = m.endQuery(&run, QueryFinished, ""); goes && err == nil {
+			return &run
+		}
 	case err == nil || stopped(err):
-		return
+		return nil
 	case errors.Is(err, context.DeadlineExceeded):
-		err = m.endQuery(&run, QueryTimedOut, "The query ran longer than 1 hour.")
+		_, err = m.endQuery(&run, QueryTimedOut, "The query ran longer than 1 hour.")
 	case ctx.Err() != nil:
 		// Cancelled, or the server stops: the next start says so.
 		b := m.cfg.Store.NewBatch()
 		b.DeleteRange(resultPrefix(q.ID), kv.PrefixEnd(resultPrefix(q.ID)))
 		err = m.cfg.Journal.Commit(b)
 	default:
-		err = m.endQuery(&run, QueryFailed, m.explain(&run, err))
+		_, err = m.endQuery(&run, QueryFailed, m.explain(&run, err))
 	}
 	if err != nil && !stopped(err) {
 		m.cfg.Log.Error("a query's end could not be written", "query", q.ID, "err", err)
 	}
+	return nil
 }
 
 func stopped(err error) bool {
@@ -363,7 +415,7 @@ func (m *Manager) execute(ctx context.Context, q *Query) error {
 	if err != nil {
 		return err
 	}
-	q.Rows = int64(w.rows)
+	q.Rows, q.Columns = int64(w.rows), w.names
 	return w.flush()
 }
 

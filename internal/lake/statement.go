@@ -27,6 +27,7 @@ func Plan(statement string, params []string, find func(id string) (*Store, error
 }
 
 func makePlan(statement string, params []string, find func(id string) (*Store, error)) (*plan, error) {
+	statement, params = bindParameters(statement, params)
 	stmt, err := sql.Parse(quoteStores(statement))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStatement, err)
@@ -124,6 +125,42 @@ func quoteStores(statement string) string {
 		i = end
 	}
 	return b.String()
+}
+
+// bindParameters gives Lake's two forms of a parameter's place one: a bare ?
+// and '?', which stands for the value as a text (CloudTrail API reference,
+// "RequestWidget").
+func bindParameters(statement string, params []string) (string, []string) {
+	if len(params) == 0 {
+		return statement, nil
+	}
+	var b strings.Builder
+	bound := append([]string(nil), params...)
+	n := 0
+	for i := 0; i < len(statement); {
+		end := i + 1
+		switch c := statement[i]; {
+		case strings.HasPrefix(statement[i:], "'?'"):
+			if n < len(bound) {
+				bound[n] = "'" + strings.ReplaceAll(bound[n], "'", "''") + "'"
+			}
+			n++
+			b.WriteByte('?')
+			i += len("'?'")
+			continue
+		case c == '?':
+			n++
+		case c == '\'' || c == '"':
+			end = until(statement, i+1, string(c))
+		case strings.HasPrefix(statement[i:], "--"):
+			end = until(statement, i, "\n")
+		case strings.HasPrefix(statement[i:], "/*"):
+			end = until(statement, i+2, "*/")
+		}
+		b.WriteString(statement[i:end])
+		i = end
+	}
+	return b.String(), bound
 }
 
 // until is where the first mark after at ends, or the end of s.

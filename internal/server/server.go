@@ -209,7 +209,7 @@ func (s *Server) openTrails(context.Context) (err error) {
 	}
 	s.engine = duckdb.New(duckdb.Config{MemoryMB: s.cfg.QueryMemoryMB, Threads: 2, TempDir: filepath.Join(s.cfg.Data, "tmp")})
 	if s.lake, err = lake.Open(lake.Config{Store: s.store, Journal: s.journal, Source: importSource{s.objects},
-		Engine: s.engine, Text: athena.Text, Dir: filepath.Join(s.cfg.Data, "lake"), CompactEvery: s.cfg.LakeFileInterval, FileEvents: s.cfg.LakeFileEvents, Log: s.log, Now: time.Now}); err != nil {
+		Bucket: &lateBucket{s}, Sign: s.trails.SignText, Engine: s.engine, Text: athena.Text, Dir: filepath.Join(s.cfg.Data, "lake"), CompactEvery: s.cfg.LakeFileInterval, FileEvents: s.cfg.LakeFileEvents, Log: s.log, Now: time.Now}); err != nil {
 		return err
 	}
 	s.path = &call.Path{Auth: s.directory, Selector: call.Selectors{s.trails, s.lake}, Journal: s.journal, Store: s.store,
@@ -226,6 +226,7 @@ func (s *Server) openTrails(context.Context) (err error) {
 	s.goes("queries of event data stores", func() error { return s.lake.RunQueries(ctx) })
 	s.goes("files of event data stores", func() error { return s.lake.RunCompaction(ctx) })
 	s.goes("imports", func() error { return s.lake.RunImports(ctx) })
+	s.goes("dashboards", func() error { return cloudtrail.RunDashboards(ctx, s.trailAPI(), s.path) })
 	s.goes("last use of credentials", func() error { return s.keepLastUsed(ctx) })
 	s.goes("object gateway", func() error {
 		select {
@@ -236,6 +237,10 @@ func (s *Server) openTrails(context.Context) (err error) {
 		}
 	})
 	return nil
+}
+
+func (s *Server) trailAPI() cloudtrail.Config {
+	return cloudtrail.Config{Store: s.store, Trails: s.trails, Lake: s.lake, History: s.history, Bucket: &lateBucket{s}}
 }
 
 // goes runs a part in the background and keeps its failure.
@@ -280,7 +285,7 @@ func (s *Server) openServices(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	trailAPI := cloudtrail.Config{Store: s.store, Trails: s.trails, Lake: s.lake, History: s.history, Bucket: &lateBucket{s}}
+	trailAPI := s.trailAPI()
 	s.handler, err = awshttp.NewHandler(awshttp.Config{
 		Path: s.path, Auth: s.auth, Log: s.log, Region: s.cfg.Region, Account: s.cfg.Account, Admit: s.auth.admitUnsigned,
 		S3: s3.New(s3.Config{Path: s.path, Auth: s.auth, Registry: s.registry, Store: s.objects, Region: s.cfg.Region, Account: s.cfg.Account, Log: s.log}),

@@ -720,6 +720,9 @@ func (w *rewriter) call(c *Call, s *scope) (string, Type, error) {
 		if err != nil {
 			return "", Type{}, err
 		}
+		if p, ok := a.(*Param); ok { // w.expr has checked the index
+			a = w.params[p.Index]
+		}
 		args[i] = argument{sql, t, a}
 	}
 	if (c.Over != nil || c.OverName != "") && !f.aggregate && !f.window {
