@@ -65,6 +65,7 @@ func checkParameters(list []string) error {
 }
 
 func (s *api) refreshDashboard(c *call.Call, in *sdk.StartDashboardRefreshInput) (*sdk.StartDashboardRefreshOutput, error) {
+	s.lake.Lock(c)
 	x, err := s.findDashboard(c, str(in.DashboardId))
 	if err != nil {
 		return nil, err
@@ -77,10 +78,6 @@ func (s *api) refreshDashboard(c *call.Call, in *sdk.StartDashboardRefreshInput)
 		default:
 			return nil, invalid("InvalidParameterException", "The query parameter %s is not valid.", name)
 		}
-	}
-	s.lake.Lock(c)
-	if x, err = s.findDashboard(c, str(in.DashboardId)); err != nil {
-		return nil, err
 	}
 	id, err := s.refresh(c, x, in.QueryParameterValues)
 	if err != nil {
