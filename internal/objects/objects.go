@@ -92,7 +92,9 @@ type Store struct {
 	creds     aws.Credentials
 	region    string
 	root      string // "" unless embedded
-	proc      *process
+	// defaultLock is DefaultLock's.
+	defaultLock func(bucket string, now time.Time) *Lock
+	proc        *process
 }
 
 // process is the embedded gateway's.
@@ -111,6 +113,7 @@ type Info struct {
 	LastModified time.Time
 	ContentType  string
 	Metadata     map[string]string // lower-case names without x-amz-meta-
+	Lock         *Lock             // of Head only
 }
 
 // PutOptions are an object's headers.
@@ -118,6 +121,18 @@ type PutOptions struct {
 	ContentType     string
 	ContentEncoding string
 	Metadata        map[string]string
+	// ACL and Encryption are x-amz-acl and x-amz-server-side-encryption; they are
+	// for an S3 elsewhere, and the embedded gateway is not asked for them.
+	ACL, Encryption string
+	// Lock is what nobody can delete the object before; nil leaves it to the
+	// bucket's default.
+	Lock *Lock
+}
+
+// Lock is an object's retention.
+type Lock struct {
+	Mode  string // GOVERNANCE or COMPLIANCE
+	Until time.Time
 }
 
 // Item is an object of a listing.
@@ -273,6 +288,13 @@ func (s *Store) Origin() (endpoint string, creds aws.Credentials, region string,
 	return s.endpoint, s.creds, s.region, s.transport
 }
 
+// DefaultLock sets what objects of a bucket are locked with that are put without
+// a lock. It is to be called before the store is used.
+func (s *Store) DefaultLock(of func(bucket string, now time.Time) *Lock) { s.defaultLock = of }
+
+// Embedded reports whether the storage is the embedded gateway.
+func (s *Store) Embedded() bool { return s.root != "" }
+
 // Put stores an object. When it returns, the object is durable.
 func (s *Store) Put(ctx context.Context, bucket, key string, body []byte, o PutOptions) error {
 	return s.PutFrom(ctx, bucket, key, bytes.NewReader(body), o)
@@ -290,6 +312,17 @@ func (s *Store) PutFrom(ctx context.Context, bucket, key string, body io.ReadSee
 	}
 	if o.ContentEncoding != "" {
 		in.ContentEncoding = &o.ContentEncoding
+	}
+	if !s.Embedded() {
+		in.ACL, in.ServerSideEncryption = types.ObjectCannedACL(o.ACL), types.ServerSideEncryption(o.Encryption)
+	}
+	lock := o.Lock
+	if lock == nil && s.defaultLock != nil {
+		lock = s.defaultLock(bucket, time.Now())
+	}
+	if lock != nil {
+		// S3 takes a lock only with a checksum.
+		in.ObjectLockMode, in.ObjectLockRetainUntilDate, in.ChecksumAlgorithm = types.ObjectLockMode(lock.Mode), aws.Time(lock.Until), types.ChecksumAlgorithmCrc32
 	}
 	if _, err := s.client.PutObject(ctx, in); err != nil {
 		return wrap("storing", bucket, key, err)
@@ -363,8 +396,12 @@ func (s *Store) Head(ctx context.Context, bucket, key string) (Info, error) {
 	if err != nil {
 		return Info{}, wrap("reading", bucket, key, err)
 	}
-	return Info{Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag), LastModified: aws.ToTime(out.LastModified),
-		ContentType: aws.ToString(out.ContentType), Metadata: out.Metadata}, nil
+	info := Info{Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag), LastModified: aws.ToTime(out.LastModified),
+		ContentType: aws.ToString(out.ContentType), Metadata: out.Metadata}
+	if out.ObjectLockMode != "" && out.ObjectLockRetainUntilDate != nil {
+		info.Lock = &Lock{string(out.ObjectLockMode), *out.ObjectLockRetainUntilDate}
+	}
+	return info, nil
 }
 
 // List calls fn for every object whose key has the prefix and orders after

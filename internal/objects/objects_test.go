@@ -6,9 +6,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
@@ -117,5 +120,40 @@ func TestLocalPath(t *testing.T) {
 		if name, ok := s.LocalPath(bucket, "k"); ok {
 			t.Errorf("bucket %q is %s", bucket, name)
 		}
+	}
+}
+
+// TestElsewhere: what a delivery's put says goes to an S3 elsewhere as it is,
+// and a lock goes with a checksum, without which S3 refuses it.
+func TestElsewhere(t *testing.T) {
+	t.Parallel()
+	var got http.Header
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			got = r.Header.Clone()
+			return
+		}
+		_, _ = io.WriteString(w, `<ListAllMyBucketsResult><Buckets></Buckets></ListAllMyBucketsResult>`)
+	}))
+	defer srv.Close()
+	s, err := Open(t.Context(), Config{Endpoint: srv.URL, Access: "a", Secret: "s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	o := PutOptions{ContentType: "application/json", ContentEncoding: "gzip", ACL: "bucket-owner-full-control", Encryption: "AES256", Lock: &Lock{"COMPLIANCE", until}}
+	if err := s.Put(t.Context(), "b", "k", []byte("x"), o); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"X-Amz-Acl": "bucket-owner-full-control", "X-Amz-Server-Side-Encryption": "AES256", "X-Amz-Object-Lock-Mode": "COMPLIANCE",
+		"X-Amz-Object-Lock-Retain-Until-Date": "2030-01-02T03:04:05Z", "X-Amz-Checksum-Crc32": "jNwWgw==", "Content-Encoding": "gzip"} {
+		if got.Get(name) != want {
+			t.Errorf("%s: %q, want %q", name, got.Get(name), want)
+		}
+	}
+	// The bucket's default, for what is put without a lock.
+	s.DefaultLock(func(string, time.Time) *Lock { return &Lock{"GOVERNANCE", until} })
+	if err := s.Put(t.Context(), "b", "k", []byte("x"), PutOptions{}); err != nil || got.Get("X-Amz-Object-Lock-Mode") != "GOVERNANCE" || got.Get("X-Amz-Acl") != "" {
+		t.Errorf("%v, headers %v", err, got)
 	}
 }

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/xml"
@@ -121,9 +122,6 @@ func (f *Front) createBucket(s *step) error {
 	if !acceptedACL(s.req.Header.Get("X-Amz-Acl")) {
 		return failure(http.StatusBadRequest, "InvalidBucketAclWithObjectOwnership", "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting")
 	}
-	if s.req.Header.Get("X-Amz-Bucket-Object-Lock-Enabled") == "true" {
-		return notOffered()
-	}
 	switch o := s.req.Header.Get("X-Amz-Object-Ownership"); o {
 	case "", ownerEnforced:
 	case "BucketOwnerPreferred", "ObjectWriter":
@@ -142,16 +140,42 @@ func (f *Front) createBucket(s *step) error {
 		}
 		return failure(http.StatusConflict, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it.")
 	}
-	if status, err := s.plainRequest(s.req.Context(), http.MethodPut, nil); err != nil && status != http.StatusConflict {
+	made := &Bucket{Name: s.target.bucket, Account: c.AccountID, Region: region, Created: f.Path.Now()}
+	if err := s.makeBucket(s.req.Context(), made); err != nil {
 		return err
 	}
 	// Since April 2023 a new bucket blocks public access (S3 user guide,
 	// "Blocking public access to your Amazon S3 storage").
-	block := &PublicAccessBlock{BlockPublicAcls: true, IgnorePublicAcls: true, BlockPublicPolicy: true, RestrictPublicBuckets: true}
-	if err := f.Registry.put(c, &Bucket{Name: s.target.bucket, Account: c.AccountID, Region: region, Created: f.Path.Now(), PublicAccessBlock: block}); err != nil {
+	made.PublicAccessBlock = &PublicAccessBlock{BlockPublicAcls: true, IgnorePublicAcls: true, BlockPublicPolicy: true, RestrictPublicBuckets: true}
+	if err := f.Registry.put(c, made); err != nil {
 		return err
 	}
 	return s.done(http.StatusOK)
+}
+
+// makeBucket makes the bucket in the storage, with Object Lock, and with it
+// versions, if the request asks for it.
+func (s *step) makeBucket(ctx context.Context, b *Bucket) error {
+	var lock http.Header
+	if s.req.Header.Get("X-Amz-Bucket-Object-Lock-Enabled") == "true" {
+		lock = http.Header{"X-Amz-Bucket-Object-Lock-Enabled": {"true"}}
+	}
+	status, err := s.plainRequest(ctx, http.MethodPut, lock)
+	switch {
+	case err != nil && status != http.StatusConflict:
+		return err
+	case err != nil:
+		if err := s.found(ctx, b); err != nil {
+			return err
+		}
+		if lock != nil && b.Lock == nil {
+			return err // somebody else made it there: its objects are not locked
+		}
+	case lock != nil:
+		b.Versioned, b.Lock = true, &Lock{}
+		return s.front.Store.SyncVersions()
+	}
+	return nil
 }
 
 // deleteBucket removes the bucket from the storage and then from the registry.

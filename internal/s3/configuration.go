@@ -49,6 +49,9 @@ func (f *Front) putVersioning(s *step) error {
 	if err != nil {
 		return err
 	}
+	if b.Lock != nil && v.Status == "Suspended" {
+		return failure(http.StatusConflict, "InvalidBucketState", "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.")
+	}
 	res, err := s.send(s.req.Context(), bytes.NewReader(body), int64(len(body)), nil)
 	if err != nil {
 		return err
@@ -147,4 +150,48 @@ func (f *Front) putEncryption(s *step) error {
 
 func (f *Front) deleteEncryption(s *step) error {
 	return f.update(s, http.StatusNoContent, func(b *Bucket) { b.BucketKey = false })
+}
+
+// checkEncryption refuses the encryption that a request asks for unless it is
+// the one there is. Keys of KMS exist nowhere but in KMS.
+func checkEncryption(h http.Header) error {
+	key := h.Get("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id")
+	switch h.Get("X-Amz-Server-Side-Encryption") {
+	case "", sseS3:
+		if key != "" {
+			return failure(http.StatusBadRequest, "InvalidArgument", "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms")
+		}
+		return nil
+	case "aws:kms", "aws:kms:dsse":
+		if key != "" {
+			return failure(http.StatusBadRequest, "KMS.NotFoundException", "Key '"+key+"' does not exist")
+		}
+		return notOffered()
+	}
+	return failure(http.StatusBadRequest, "InvalidEncryptionAlgorithmError", "The encryption request that you specified is not valid. The valid value is AES256.")
+}
+
+// encrypted says in an answer about an object that the bucket's encryption was
+// applied, as S3 does for every object.
+func (s *step) encrypted() {
+	const header = "X-Amz-Server-Side-Encryption"
+	switch s.target.op.name {
+	case "GetObject", "HeadObject", "PutObject", "CopyObject", "CreateMultipartUpload", "UploadPart", "UploadPartCopy", "CompleteMultipartUpload":
+		if s.res.Header.Get(header) == "" {
+			s.res.Header.Set(header, sseS3)
+		}
+	}
+}
+
+// encryptionApplied is CloudTrail's word for the encryption of what a request
+// wrote.
+func (s *step) encryptionApplied() string {
+	switch s.target.op.name {
+	case "PutObject", "CopyObject", "CreateMultipartUpload":
+		if s.req.Header.Get("X-Amz-Server-Side-Encryption") != "" {
+			return "SSE_S3"
+		}
+		return "Default_SSE_S3"
+	}
+	return ""
 }

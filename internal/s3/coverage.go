@@ -28,7 +28,8 @@ const (
 // partial is what operations lack of S3's behaviour.
 var partial = map[string]string{
 	"GetBucketLifecycle": neverConfigured, "GetBucketCors": neverConfigured, "GetBucketWebsite": neverConfigured,
-	"GetBucketReplication": neverConfigured, "GetObjectLockConfiguration": neverConfigured, "GetBucketLogging": neverConfigured,
+	"GetBucketReplication": neverConfigured, "GetBucketLogging": neverConfigured,
+	"PutObjectRetention":    "a retention can be changed, but not removed before it ends",
 	"GetBucketNotification": neverConfigured, "GetBucketAccelerateConfiguration": neverConfigured,
 	"GetBucketRequestPayment": neverConfigured,
 	"GetBucketAcl":            ownersOnly, "PutBucketAcl": ownersOnly, "GetObjectAcl": ownersOnly, "PutObjectAcl": ownersOnly,

@@ -108,7 +108,6 @@ func makeOperations() map[string]*operation {
 		"cors":        {"GetBucketCors", "s3:GetBucketCORS", "NoSuchCORSConfiguration", "The CORS configuration does not exist"},
 		"website":     {"GetBucketWebsite", "s3:GetBucketWebsite", "NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"},
 		"replication": {"GetBucketReplication", "s3:GetReplicationConfiguration", "ReplicationConfigurationNotFoundError", "The replication configuration was not found"},
-		"object-lock": {"GetObjectLockConfiguration", "s3:GetBucketObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket"},
 	} {
 		bucket("GET", sub, o.name, o.action, read, notConfigured(o.code, o.message))
 	}
@@ -119,12 +118,14 @@ func makeOperations() map[string]*operation {
 		{"DELETE", "website", "DeleteBucketWebsite", "s3:DeleteBucketWebsite"}, {"PUT", "replication", "PutBucketReplication", "s3:PutReplicationConfiguration"},
 		{"DELETE", "replication", "DeleteBucketReplication", "s3:PutReplicationConfiguration"}, {"PUT", "requestPayment", "PutBucketRequestPayment", "s3:PutBucketRequestPayment"},
 		{"PUT", "accelerate", "PutBucketAccelerateConfiguration", "s3:PutAccelerateConfiguration"}, {"PUT", "logging", "PutBucketLogging", "s3:PutBucketLogging"},
-		{"PUT", "notification", "PutBucketNotification", "s3:PutBucketNotification"}, {"PUT", "object-lock", "PutObjectLockConfiguration", "s3:PutBucketObjectLockConfiguration"},
+		{"PUT", "notification", "PutBucketNotification", "s3:PutBucketNotification"},
 		{"GET", "inventory", "GetBucketInventoryConfiguration", "s3:GetInventoryConfiguration"}, {"GET", "analytics", "GetBucketAnalyticsConfiguration", "s3:GetAnalyticsConfiguration"},
 		{"GET", "metrics", "GetBucketMetricsConfiguration", "s3:GetMetricsConfiguration"}, {"GET", "intelligent-tiering", "GetBucketIntelligentTieringConfiguration", "s3:GetIntelligentTieringConfiguration"},
 	} {
 		add(o.method+" bucket "+o.sub, operation{name: o.name, action: o.action, read: o.method == "GET", refused: true})
 	}
+	add("GET bucket object-lock", operation{name: "GetObjectLockConfiguration", event: "GetBucketObjectLockConfiguration", action: "s3:GetBucketObjectLockConfiguration", read: true, local: (*Front).getLock})
+	add("PUT bucket object-lock", operation{name: "PutObjectLockConfiguration", event: "PutBucketObjectLockConfiguration", action: "s3:PutBucketObjectLockConfiguration", local: (*Front).putLock, query: "object-lock"})
 	object := func(key, name, action string, reads bool, version, query string) {
 		add(key, operation{name: name, action: action, read: reads, object: true, version: version, query: query})
 	}
@@ -149,12 +150,14 @@ func makeOperations() map[string]*operation {
 	object("GET object tagging", "GetObjectTagging", "s3:GetObjectTagging", read, "s3:GetObjectVersionTagging", "tagging versionId")
 	object("PUT object tagging", "PutObjectTagging", "s3:PutObjectTagging", !read, "s3:PutObjectVersionTagging", "tagging versionId")
 	object("DELETE object tagging", "DeleteObjectTagging", "s3:DeleteObjectTagging", !read, "s3:DeleteObjectVersionTagging", "tagging versionId")
+	object("GET object retention", "GetObjectRetention", "s3:GetObjectRetention", read, "", "retention versionId")
+	object("PUT object retention", "PutObjectRetention", "s3:PutObjectRetention", !read, "", "retention versionId")
+	object("GET object legal-hold", "GetObjectLegalHold", "s3:GetObjectLegalHold", read, "", "legal-hold versionId")
+	object("PUT object legal-hold", "PutObjectLegalHold", "s3:PutObjectLegalHold", !read, "", "legal-hold versionId")
 	object("GET object attributes", "GetObjectAttributes", "s3:GetObjectAttributes", read, "s3:GetObjectVersionAttributes", "attributes versionId")
 	add("GET object acl", operation{name: "GetObjectAcl", action: "s3:GetObjectAcl", version: "s3:GetObjectVersionAcl", read: true, object: true, local: (*Front).getACL})
 	add("PUT object acl", operation{name: "PutObjectAcl", action: "s3:PutObjectAcl", version: "s3:PutObjectVersionAcl", object: true, local: (*Front).putACL})
 	for _, o := range []struct{ key, name, action string }{
-		{"GET object retention", "GetObjectRetention", "s3:GetObjectRetention"}, {"PUT object retention", "PutObjectRetention", "s3:PutObjectRetention"},
-		{"GET object legal-hold", "GetObjectLegalHold", "s3:GetObjectLegalHold"}, {"PUT object legal-hold", "PutObjectLegalHold", "s3:PutObjectLegalHold"},
 		{"GET object torrent", "GetObjectTorrent", "s3:GetObject"}, {"POST object restore", "RestoreObject", "s3:RestoreObject"},
 		{"POST object select", "SelectObjectContent", "s3:GetObject"}, {"PUT object renameObject", "RenameObject", "s3:PutObject"},
 	} {

@@ -72,11 +72,32 @@ func (s *step) forward(ctx context.Context) error {
 	if err := s.tagsOfCopy(ctx); err != nil {
 		return err
 	}
-	res, err := s.send(ctx, s.id.Body, s.id.Length, nil)
+	extra, err := s.lockHeaders(ctx)
+	if err != nil {
+		return err
+	}
+	body, length := s.id.Body, s.id.Length
+	if s.body != nil {
+		body, length = bytes.NewReader(s.body), int64(len(s.body))
+	}
+	if s.target.op.name == "DeleteObject" {
+		switch hold, err := s.onHold(ctx, s.target.key, s.target.query.Get("versionId")); {
+		case err != nil:
+			return err
+		case hold:
+			return locked()
+		}
+	}
+	res, err := s.send(ctx, body, length, extra)
 	if err != nil {
 		return s.maybeHidden(ctx, s.uploadError(ctx, err))
 	}
 	s.res = res
+	s.encrypted()
+	if name := s.target.op.name; name == "GetObject" || name == "HeadObject" {
+		s.addLocks(ctx)
+		return s.hideLocks(ctx)
+	}
 	return s.settle()
 }
 
@@ -110,7 +131,7 @@ func (s *step) settle() error {
 		if err := s.front.Store.Sync(s.target.bucket, s.target.key); err != nil {
 			return fmt.Errorf("making an object durable: %w", err)
 		}
-	case "DeleteObject", "DeleteObjects", "PutBucketVersioning":
+	case "DeleteObject", "DeleteObjects", "PutBucketVersioning", "PutObjectRetention", "PutObjectLegalHold":
 	default:
 		return nil
 	}
@@ -189,6 +210,13 @@ func (s *step) setHeaders(req *http.Request, extra http.Header) {
 	for _, h := range forwardedHeaders {
 		if v := s.req.Header.Get(h); v != "" {
 			req.Header.Set(h, v)
+		}
+	}
+	if !s.front.Store.Embedded() {
+		for _, h := range []string{"X-Amz-Acl", "X-Amz-Server-Side-Encryption"} {
+			if v := s.req.Header.Get(h); v != "" {
+				req.Header.Set(h, v)
+			}
 		}
 	}
 	if src := s.source; src.bucket != "" {
@@ -317,6 +345,9 @@ func (s *step) forwardDeletes(ctx context.Context) error {
 			}
 		}
 		extra["X-Amz-Checksum-Crc32"] = []string{crc32Base64(body)}
+		if s.locking.bypass { // of those that may not, none is in this list
+			extra["X-Amz-Bypass-Governance-Retention"] = []string{"true"}
+		}
 		res, err := s.send(ctx, bytes.NewReader(body), int64(len(body)), extra)
 		if err != nil {
 			return err
@@ -333,16 +364,23 @@ func (s *step) forwardDeletes(ctx context.Context) error {
 	return s.settle()
 }
 
-// deleteMatching deletes the objects that were named with an ETag: the storage
-// knows no conditions inside a list.
+// deleteMatching deletes the objects that are not like the rest of the list:
+// those that were named with an ETag, as the storage knows no conditions inside
+// a list, and those for which the list's bypass of governance is not permitted.
 func (s *step) deleteMatching(ctx context.Context) error {
 	plain := s.deletes.Objects[:0]
 	for _, o := range s.deletes.Objects {
-		if o.ETag == "" {
+		if o.ETag == "" && !o.alone {
 			plain = append(plain, o)
 			continue
 		}
-		in := &sdk.DeleteObjectInput{Bucket: &s.target.bucket, Key: &o.Key, IfMatch: &o.ETag}
+		in := &sdk.DeleteObjectInput{Bucket: &s.target.bucket, Key: &o.Key}
+		if o.ETag != "" {
+			in.IfMatch = &o.ETag
+		}
+		if s.locking.bypass && !o.alone {
+			in.BypassGovernanceRetention = new(true)
+		}
 		if o.VersionID != "" {
 			in.VersionId = &o.VersionID
 		}
@@ -366,7 +404,7 @@ func (s *step) deleteMatching(ctx context.Context) error {
 }
 
 // plainRequest sends a request of the front's own for the bucket.
-func (s *step) plainRequest(ctx context.Context, method string, body []byte) (status int, err error) {
+func (s *step) plainRequest(ctx context.Context, method string, extra http.Header) (status int, err error) {
 	saved := s.req
 	defer func() { s.req = saved }()
 	r := saved.Clone(ctx)
@@ -375,7 +413,7 @@ func (s *step) plainRequest(ctx context.Context, method string, body []byte) (st
 	query := s.target.query
 	s.target.query = nil
 	defer func() { s.target.query = query }()
-	res, err := s.send(ctx, bytes.NewReader(body), int64(len(body)), nil)
+	res, err := s.send(ctx, nil, 0, extra)
 	if err != nil {
 		return aws.AsError(err).Status, err
 	}

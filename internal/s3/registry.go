@@ -28,6 +28,8 @@ type Bucket struct {
 	BucketKey bool `json:"bucket_key,omitempty"`
 	// NoOwnership says that the ownership controls were deleted.
 	NoOwnership bool `json:"no_ownership,omitempty"`
+	// Lock is the bucket's Object Lock, nil when it has none.
+	Lock *Lock `json:"lock,omitempty"`
 }
 
 // Tag is a bucket's tag.

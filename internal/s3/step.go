@@ -30,6 +30,7 @@ type step struct {
 	id        *Identity
 	bucket    *Bucket // of the registry, nil when it does not exist
 	source    source  // of a copy
+	locking   locking // what the request says about locks
 	resource  string
 	requestID string
 	hostID    string
@@ -84,12 +85,23 @@ func (s *step) Permissions(c *call.Call, dst []call.Permission) ([]call.Permissi
 		if !validBucket(t.bucket) {
 			return dst, failure(http.StatusBadRequest, "InvalidBucketName", "The specified bucket is not valid.")
 		}
-		return append(dst, call.Permission{Action: op.action, Resource: bucketARN(t.bucket), Context: s.conditionKeys(c)}), nil
+		actions := []string{op.action}
+		if s.req.Header.Get("X-Amz-Bucket-Object-Lock-Enabled") == "true" {
+			actions = append(actions, "s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning")
+		}
+		for _, a := range actions {
+			dst = append(dst, call.Permission{Action: a, Resource: bucketARN(t.bucket), Context: s.conditionKeys(c)})
+		}
+		return dst, nil
 	}
 	if s.bucket == nil {
 		return dst, noSuchBucket(t.bucket) // S3 tells everybody, before it asks for permissions
 	}
 	if err := s.expectOwner("X-Amz-Expected-Bucket-Owner", s.bucket.Account); err != nil {
+		return dst, err
+	}
+	var err error
+	if s.locking, err = s.locks(); err != nil {
 		return dst, err
 	}
 	keys := s.conditionKeys(c)
@@ -123,6 +135,9 @@ func (s *step) Permissions(c *call.Call, dst []call.Permission) ([]call.Permissi
 		dst = append(dst, s.permission(c, src.action("s3:GetObject"), src.bucket, src.key, keys))
 	case "GetObjectAttributes":
 		also(strings.TrimSuffix(action, "Attributes"))
+	}
+	for _, a := range s.locking.actions(op.name) {
+		also(a)
 	}
 	h := s.req.Header
 	switch op.name {
@@ -182,6 +197,7 @@ func (s *step) conditionKeys(c *call.Call) map[string][]string {
 			keys["s3:"+h] = []string{v}
 		}
 	}
+	s.locking.conditionKeys(keys, c.Start)
 	if v := s.req.Referer(); v != "" {
 		keys["aws:referer"] = []string{v}
 	}
@@ -240,8 +256,7 @@ func copySource(header string) (source, error) {
 // refusedHeaders ask for what this server does not do; ignoring one would be a
 // promise not kept.
 var refusedHeaders = []string{"X-Amz-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm",
-	"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", "X-Amz-Object-Lock-Mode", "X-Amz-Object-Lock-Retain-Until-Date", "X-Amz-Object-Lock-Legal-Hold",
-	"X-Amz-Mfa", "X-Amz-Bypass-Governance-Retention", "X-Amz-Website-Redirect-Location", "X-Amz-Write-Offset-Bytes", "X-Amz-If-Match-Last-Modified-Time", "X-Amz-If-Match-Size"}
+	"X-Amz-Mfa", "X-Amz-Website-Redirect-Location", "X-Amz-Write-Offset-Bytes", "X-Amz-If-Match-Last-Modified-Time", "X-Amz-If-Match-Size"}
 
 func (s *step) checkHeaders() error {
 	h := s.req.Header
@@ -250,8 +265,8 @@ func (s *step) checkHeaders() error {
 			return notOffered()
 		}
 	}
-	if v := h.Get("X-Amz-Server-Side-Encryption"); v != "" && v != sseS3 {
-		return notOffered()
+	if err := checkEncryption(h); err != nil {
+		return err
 	}
 	for name := range h {
 		if strings.HasPrefix(name, "X-Amz-Grant-") {
@@ -350,7 +365,7 @@ func (s *step) Category(int) record.Category {
 // happens in the storage.
 func (s *step) External() bool {
 	op := s.target.op
-	return !op.read && !op.refused && (op.object && op.local == nil || op.name == "CreateBucket" || op.name == "DeleteBucket" || op.name == "PutBucketVersioning")
+	return !op.read && !op.refused && (op.object && op.local == nil || op.name == "CreateBucket" || op.name == "DeleteBucket" || op.name == "PutBucketVersioning" || op.name == "PutObjectLockConfiguration")
 }
 
 // Describe fills in an S3 event (S3 user guide, "Amazon S3 CloudTrail events").
@@ -404,7 +419,8 @@ func (s *step) parameters(b []byte) []byte {
 	for _, k := range names {
 		put(k, s.target.query.Get(k))
 	}
-	for _, h := range []string{"x-amz-acl", "x-amz-copy-source", "x-amz-storage-class", "x-amz-server-side-encryption"} {
+	for _, h := range []string{"x-amz-acl", "x-amz-copy-source", "x-amz-storage-class", "x-amz-server-side-encryption",
+		"x-amz-bucket-object-lock-enabled", "x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold", "x-amz-bypass-governance-retention"} {
 		if v := s.req.Header.Get(h); v != "" {
 			put(h, v)
 		}
@@ -421,6 +437,9 @@ func (s *step) additional(err error) []byte {
 	}
 	if s.id != nil && s.id.Method != "" {
 		put("AuthenticationMethod", s.id.Method)
+	}
+	if sse := s.encryptionApplied(); sse != "" && err == nil {
+		put("SSEApplied", sse)
 	}
 	put("x-amz-id-2", s.hostID)
 	in, out := int64(0), int64(len(s.out))
@@ -546,6 +565,8 @@ type deleteRequest struct {
 		// Conditions that S3 has for directory buckets only.
 		LastModified string `xml:"LastModifiedTime,omitempty"`
 		Size         string `xml:"Size,omitempty"`
+		// alone is deleted by a request of its own.
+		alone bool
 	} `xml:"Object"`
 }
 
@@ -587,6 +608,21 @@ func (s *step) readDeletes(c *call.Call, keys map[string][]string) error {
 			action = "s3:DeleteObjectVersion"
 		}
 		err := s.may(s.req.Context(), s.permission(c, action, s.target.bucket, o.Key, keys))
+		if err == nil && o.VersionID != "" {
+			hold, err := s.onHold(s.req.Context(), o.Key, o.VersionID)
+			if err != nil {
+				return err
+			}
+			if hold {
+				s.denied = append(s.denied, deleteError{o.Key, o.VersionID, "AccessDenied", aws.AsError(locked()).Message})
+				continue
+			}
+			bypass, err := s.bypasses(s.req.Context(), o.Key)
+			if err != nil {
+				return err
+			}
+			o.alone = s.locking.bypass && !bypass
+		}
 		if err == nil {
 			allowed.Objects = append(allowed.Objects, o)
 			continue

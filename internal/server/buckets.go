@@ -30,7 +30,8 @@ func (b trailBucket) Policy(_ context.Context, bucket string) (document, owner s
 }
 
 func (b trailBucket) Put(ctx context.Context, bucket, key string, body []byte, o trail.PutOptions) error {
-	err := b.store.Put(ctx, bucket, key, body, objects.PutOptions{ContentType: o.ContentType, ContentEncoding: o.ContentEncoding, Metadata: o.Metadata})
+	err := b.store.Put(ctx, bucket, key, body, objects.PutOptions{ContentType: o.ContentType, ContentEncoding: o.ContentEncoding, Metadata: o.Metadata,
+		ACL: o.ACL, Encryption: o.Encryption})
 	if errors.Is(err, objects.ErrNoSuchBucket) {
 		return trail.ErrNoSuchBucket
 	}
