@@ -52,9 +52,11 @@ oracle:
 	EVENT_RULER="java -cp '$(CURDIR)/$(RULER):$(CURDIR)/$(RULER)/*' EventRuler" \
 		$(GO) test -tags oracle -count 1 -v -run TestOracle ./internal/eventpattern/ $(ORACLEFLAGS)
 
-# Kills the server with SIGKILL under load, ROUNDS times.
-crash: build
-	$(GO) test ./test/crash -run TestCrash -count=1 -timeout 30m -v -rounds $(or $(ROUNDS),20)
+# Kills the server with SIGKILL under load, ROUNDS times, at random times and
+# points, with a failing bucket mixed in. SEED repeats a schedule; the data of a
+# run that fails stays, that of any run with KEEP=DIR.
+crash:
+	$(GO) test ./test/crash -run TestCrash -count=1 -timeout 60m -v -rounds $(or $(ROUNDS),20) -seed $(or $(SEED),0) $(if $(KEEP),-keep $(KEEP))
 
 # Shows every tampering of the tamper suite to the AWS CLI as well, and writes
 # the table in docs/SECURITY.md. Needs the AWS CLI.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -243,6 +244,9 @@ func (v verifyCmd) data(ctx context.Context) (cfg verify.Config, found []verify.
 		return cfg, nil, nil, err
 	}
 	self, err := os.Executable()
+	if _, serr := os.Stat(filepath.Join(v.Data, "objects")); err == nil && errors.Is(serr, fs.ErrNotExist) {
+		err = fmt.Errorf("%s holds no objects: its server keeps them in another S3 (--s3-endpoint); start it and use --bucket", v.Data)
+	}
 	if err == nil {
 		cfg, found, err = verify.FromStore(store, v.TrailARN)
 	}

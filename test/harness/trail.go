@@ -60,6 +60,29 @@ func StartTrail(t testing.TB, srv *Server, name string, multiRegion bool, select
 // record it delivered, in the order of the log files' names.
 func StopTrail(t testing.TB, srv *Server, name string) []json.RawMessage {
 	t.Helper()
+	EndTrail(t, srv, name)
+	ctx, c := t.Context(), srv.AWS(srv.Profiles["admin"])
+	var out []json.RawMessage
+	pages := s3.NewListObjectsV2Paginator(c.S3, &s3.ListObjectsV2Input{Bucket: &name, Prefix: aws.String("AWSLogs/" + srv.Account + "/CloudTrail/")})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range page.Contents {
+			records, err := readLog(ctx, c, name, *o.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, records...)
+		}
+	}
+	return out
+}
+
+// EndTrail stops the trail and waits for its final digest.
+func EndTrail(t testing.TB, srv *Server, name string) {
+	t.Helper()
 	ctx, c := t.Context(), srv.AWS(srv.Profiles["admin"])
 	if _, err := c.CloudTrail.StopLogging(ctx, &cloudtrail.StopLoggingInput{Name: &name}); err != nil {
 		t.Fatal(err)
@@ -83,22 +106,6 @@ func StopTrail(t testing.TB, srv *Server, name string) []json.RawMessage {
 		}
 		<-tick.C
 	}
-	var out []json.RawMessage
-	pages := s3.NewListObjectsV2Paginator(c.S3, &s3.ListObjectsV2Input{Bucket: &name, Prefix: aws.String("AWSLogs/" + srv.Account + "/CloudTrail/")})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range page.Contents {
-			records, err := readLog(ctx, c, name, *o.Key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, records...)
-		}
-	}
-	return out
 }
 
 func readLog(ctx context.Context, c Clients, bucket, key string) ([]json.RawMessage, error) {
