@@ -46,10 +46,7 @@ func (s *api) queryOperations() []call.Operation {
 			}
 			return out, nil
 		}, handle(s.generateQuery), call.Refuses(unsupported)),
-		call.Op("SearchSampleQueries", onAll[sdk.SearchSampleQueriesInput]("SearchSampleQueries"),
-			handle(func(*call.Call, *sdk.SearchSampleQueriesInput) (*sdk.SearchSampleQueriesOutput, error) {
-				return nil, notOffered("SearchSampleQueries", "Sample queries are not offered by this server.")
-			}), call.ReadOnly, call.Refuses(unsupported)),
+		call.Op("SearchSampleQueries", onAll[sdk.SearchSampleQueriesInput]("SearchSampleQueries"), handle(s.searchSamples), call.ReadOnly),
 	}
 }
 
