@@ -137,6 +137,24 @@ func (j *Journal) Cursor(name string) (uint64, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
+// Cursors returns the durable positions of all readers by name.
+func (j *Journal) Cursors() (map[string]uint64, error) {
+	out := map[string]uint64{}
+	prefix := kv.Key(kv.SpaceCursor)
+	err := j.store.Scan(prefix, func(k, v []byte) (bool, error) {
+		name, rest, ok := kv.DecodeString(k[len(prefix):])
+		if !ok || len(rest) != 0 || len(v) != 8 {
+			return false, fmt.Errorf("%w: the cursor %q", record.ErrDamaged, k)
+		}
+		out[name] = binary.BigEndian.Uint64(v)
+		return true, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the cursors: %w", err)
+	}
+	return out, nil
+}
+
 // SetCursor writes a reader's position into b, so that it moves together with
 // what the reader made of the records.
 func SetCursor(b *kv.Batch, name string, seq uint64) {

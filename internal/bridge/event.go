@@ -1,0 +1,105 @@
+package bridge
+
+import (
+	"crypto/sha1"
+	"fmt"
+	"strings"
+	"time"
+
+	"spoor/internal/journal"
+	"spoor/internal/record"
+)
+
+// maxEvent is the largest event that CloudTrail sends to EventBridge, in bytes
+// (CloudTrail User Guide, "Quotas").
+const maxEvent = 256 << 10
+
+// States of a rule (EventBridge API reference, Rule).
+const (
+	Enabled     = "ENABLED"
+	EnabledRead = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+	Disabled    = "DISABLED"
+)
+
+// event is what of a record is known before it is made an EventBridge event.
+type event struct {
+	detailType, source, account, region string
+	eventName                           string
+	read                                bool // reaches rules in state EnabledRead only
+}
+
+// detailTypes are the detail types by the record's eventType. A sign-in's is
+// written as EventBridge sends it, not as its guide has it ("Signin").
+var detailTypes = map[string]string{
+	"AwsApiCall":           "AWS API Call via CloudTrail",
+	"AwsServiceEvent":      "AWS Service Event via CloudTrail",
+	"AwsConsoleAction":     "AWS Console Action via CloudTrail",
+	"AwsConsoleSignIn":     "AWS Console Sign In via CloudTrail",
+	"AwsCloudTrailInsight": "AWS Insight via CloudTrail",
+}
+
+// describe reads what decides about an event; ok is false for records that
+// CloudTrail sends to EventBridge in no case.
+func describe(it *journal.Item) (e event, ok bool) {
+	if e.detailType, ok = detailTypes[it.Field(record.FieldEventType)]; !ok {
+		return e, false
+	}
+	e.account, e.region, e.eventName = it.Field(record.FieldAccount), it.Field(record.FieldRegion), it.Field(record.FieldEventName)
+	service, _, _ := strings.Cut(it.Field(record.FieldEventSource), ".")
+	switch {
+	case e.detailType == "AWS Insight via CloudTrail":
+		service = "cloudtrail"
+	case it.Category == record.Management:
+		e.read = it.ReadOnly && readByName(e.eventName)
+	}
+	e.source = "aws." + service
+	return e, true
+}
+
+// readByName reports whether EventBridge counts a read-only call among those
+// that most rules do not get. It goes by the name's begin, so that AssumeRole,
+// for one, reaches every rule (EventBridge User Guide, "Receiving read-only
+// management events from AWS services").
+func readByName(name string) bool {
+	if name == "GetFederationToken" || name == "GetSessionToken" {
+		return false
+	}
+	return strings.HasPrefix(name, "Get") || strings.HasPrefix(name, "List") || strings.HasPrefix(name, "Describe")
+}
+
+// append writes the whole event.
+func (e *event) append(dst []byte, it *journal.Item, id string) []byte {
+	str := func(key, value string) {
+		dst = append(append(append(dst, '"'), key...), '"', ':')
+		dst = append(record.AppendString(dst, value), ',')
+	}
+	dst = append(dst, '{')
+	str("version", "0")
+	str("id", id)
+	str("detail-type", e.detailType)
+	str("source", e.source)
+	str("account", e.account)
+	str("time", it.Time.UTC().Format(time.RFC3339))
+	str("region", e.region)
+	dst = append(dst, `"resources":[],"detail":`...)
+	return append(append(dst, it.JSON...), '}')
+}
+
+// namespace is that of the ids, a random UUID of this package.
+var namespace = []byte("\x5c\x0e\x7a\x1b\x93\xd4\x4f\x2e\x8a\x61\x0d\xf7\x24\xbb\x98\x3c")
+
+// nameID is the UUID that names stand for (RFC 9562, version 5), so that what
+// is sent again has the same one.
+func nameID(names ...string) string {
+	h := sha1.New()
+	h.Write(namespace)
+	for i, n := range names {
+		if i > 0 {
+			h.Write([]byte{0})
+		}
+		h.Write([]byte(n))
+	}
+	b := h.Sum(nil)[:16]
+	b[6], b[8] = b[6]&0x0f|0x50, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
