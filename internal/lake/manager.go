@@ -73,6 +73,12 @@ type Manager struct {
 	// and for writing while what is a row becomes part of a file.
 	files sync.RWMutex
 
+	// cut is held while the reader moves its cursor, and while a query finds out
+	// what is on which side of it.
+	cut    sync.Mutex
+	stream streamLimits  // defaultStream; tests change it
+	swept  chan struct{} // closed when files that a crash left are gone
+
 	// pos guards how far the stores are filled.
 	pos struct {
 		sync.Mutex
@@ -112,7 +118,7 @@ func newSnapshot(stores map[string]*Store) *snapshot {
 func Open(c Config) (*Manager, error) {
 	c.CompactEvery = cmp.Or(c.CompactEvery, DefaultCompactEvery)
 	c.FileEvents = cmp.Or(c.FileEvents, DefaultFileEvents)
-	m := &Manager{cfg: c, wake: make(chan struct{}, 1), imports: make(chan struct{}, 1)}
+	m := &Manager{cfg: c, wake: make(chan struct{}, 1), imports: make(chan struct{}, 1), stream: defaultStream, swept: make(chan struct{})}
 	m.queries.going, m.queries.slots = map[string]context.CancelFunc{}, make(chan struct{}, queryWorkers)
 	stores := map[string]*Store{}
 	err := c.Store.Scan(storePrefix(), func(_, v []byte) (bool, error) {

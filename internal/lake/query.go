@@ -37,6 +37,7 @@ const (
 type Engine interface {
 	Query(ctx context.Context, query string, relations []duckdb.Relation, columns func([]duckdb.ResultColumn) error, row func([]any) error) error
 	WriteParquet(ctx context.Context, path string, relation duckdb.Relation) error
+	CopyParquet(ctx context.Context, path, query string, relation duckdb.Relation) error
 }
 
 // The states of a query, by AWS's names.
@@ -380,20 +381,12 @@ func (m *Manager) execute(ctx context.Context, q *Query) error {
 	if err != nil {
 		return err
 	}
-	// What was answered before the query began is in its stores.
-	if err := m.WaitFor(ctx, m.cfg.Journal.Head()); err != nil {
-		return err
-	}
 	m.files.RLock()
 	defer m.files.RUnlock()
 	counts := &counters{}
-	var rels []duckdb.Relation
-	for name, s := range p.stores {
-		rel, err := m.relation(p, name, s, counts)
-		if err != nil {
-			return err
-		}
-		rels = append(rels, rel)
+	rels, err := m.relations(p, counts)
+	if err != nil {
+		return err
 	}
 	w := &resultWriter{m: m, id: q.ID, batch: m.cfg.Store.NewBatch()}
 	defer w.close()
@@ -467,10 +460,31 @@ func (w *resultWriter) close() {
 
 type counters struct{ events, bytes atomic.Int64 }
 
+// relations are the stores of a query with all that was answered before it
+// began.
+func (m *Manager) relations(p *plan, n *counters) ([]duckdb.Relation, error) {
+	m.cut.Lock()
+	defer m.cut.Unlock()
+	v, err := m.look()
+	if err != nil {
+		return nil, err
+	}
+	var out []duckdb.Relation
+	for name, s := range p.stores {
+		rel, err := m.relation(p, v, name, s, n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rel)
+	}
+	return out, nil
+}
+
 // relation is a store as the engine reads it: the columns that the query
 // names, and of the days that its bounds on eventtime leave the files and the
-// events that are in none yet, each day a part.
-func (m *Manager) relation(p *plan, name string, s *Store, n *counters) (duckdb.Relation, error) {
+// events that are in none yet: the rows of each day are a part, and what the
+// journal has is one.
+func (m *Manager) relation(p *plan, v *view, name string, s *Store, n *counters) (duckdb.Relation, error) {
 	rel := duckdb.Relation{Name: name}
 	var cols []sql.Column
 	whole := -1
@@ -497,10 +511,14 @@ func (m *Manager) relation(p *plan, name string, s *Store, n *counters) (duckdb.
 		rel.Parquet = append(rel.Parquet, duckdb.File{Path: filepath.Join(m.cfg.Dir, x.File)})
 	}
 	days, err := m.days(s.ID, from, to)
-	for _, day := range days {
-		rel.Parts = append(rel.Parts, func(ctx context.Context, emit func([]any) error) error {
+	if err != nil {
+		return rel, err
+	}
+	// part makes a part of what each calls its argument with.
+	part := func(each func(fn func(event []byte) (bool, error)) error) duckdb.Part {
+		return func(ctx context.Context, emit func([]any) error) error {
 			row := make([]any, len(cols))
-			return m.dayEvents(s.ID, day, func(event []byte) (bool, error) {
+			return each(func(event []byte) (bool, error) {
 				n.events.Add(1)
 				n.bytes.Add(int64(len(event)))
 				if err := read.Row(event, row); err != nil {
@@ -511,9 +529,22 @@ func (m *Manager) relation(p *plan, name string, s *Store, n *counters) (duckdb.
 				}
 				return ctx.Err() == nil, emit(row)
 			})
-		})
+		}
 	}
-	return rel, err
+	for _, day := range days {
+		rel.Parts = append(rel.Parts, part(func(fn func([]byte) (bool, error)) error { return m.dayEvents(v, s.ID, day, fn) }))
+	}
+	if v.at < v.head {
+		rel.Parts = append(rel.Parts, part(func(fn func([]byte) (bool, error)) error {
+			return v.tail(s.ID, func(it *journal.Item) (bool, error) {
+				if d := dayOf(it.Time); d < dayOf(from) || d > dayOf(to) {
+					return true, nil
+				}
+				return fn(it.JSON)
+			})
+		}))
+	}
+	return rel, nil
 }
 
 func dayKey(store string, day uint32) []byte {
@@ -543,8 +574,16 @@ func (m *Manager) days(store string, from, to time.Time) ([]uint32, error) {
 	return out, nil
 }
 
-func (m *Manager) dayEvents(store string, day uint32, fn func(event []byte) (bool, error)) error {
-	return m.cfg.Store.ScanRange(dayKey(store, day), dayKey(store, day+1), func(_, v []byte) (bool, error) { return fn(v) })
+// dayEvents calls fn for the events of a day that are rows and that a view does
+// not read from the journal.
+func (m *Manager) dayEvents(v *view, store string, day uint32, fn func(event []byte) (bool, error)) error {
+	from := dayKey(store, day)
+	return m.cfg.Store.ScanRange(from, dayKey(store, day+1), func(k, event []byte) (bool, error) {
+		if id := k[len(from):]; len(id) == 9 && v.covers(Origin(id[0]), binary.BigEndian.Uint64(id[1:])) {
+			return true, nil
+		}
+		return fn(event)
+	})
 }
 
 // expireQueries removes queries and results of more than seven days ago.

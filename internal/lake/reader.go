@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"spoor/internal/crashpoint"
@@ -33,8 +32,13 @@ type reader struct {
 	loaded  bool
 	at      uint64 // read up to here
 	durable uint64 // of the cursor
-	run     map[string]*follow
-	changes []pendingChange
+	follows
+
+	// How many events came lately, and whether that is many.
+	since     time.Time
+	taken     int
+	busy      bool
+	rowsUntil time.Time // no files before
 }
 
 type follow struct {
@@ -105,31 +109,12 @@ func (r *reader) load() (err error) {
 		return err
 	}
 	r.durable = r.at
-	r.run = map[string]*follow{}
-	err = r.m.cfg.Store.Scan(runPrefix(), func(_, v []byte) (bool, error) {
-		f := &follow{}
-		if err := decodeRow(v, &f.running, &f.Version); err != nil {
-			return false, err
-		}
-		f.match = trail.NewMatcher(f.Settings.Selectors)
-		r.run[f.ID] = f
-		return true, nil
-	})
+	err = r.loadRun(r.m)
 	r.loaded = err == nil
 	return err
 }
 
-func (r *reader) loadChanges() error {
-	r.changes = r.changes[:0]
-	return r.m.cfg.Store.Scan(changePrefix(), func(k, v []byte) (bool, error) {
-		p := pendingChange{key: slices.Clone(k)}
-		if err := decodeRow(v, &p.change, &p.Version); err != nil {
-			return false, err
-		}
-		r.changes = append(r.changes, p)
-		return true, nil
-	})
-}
+func (r *reader) loadChanges() error { return r.follows.loadChanges(r.m) }
 
 // step reads up to the journal's head. Without a store that takes events it
 // gives the cursor up, so that the journal may be trimmed.
@@ -152,11 +137,33 @@ func (r *reader) step(ctx context.Context) error {
 			r.m.reach(r.at, false)
 			return nil
 		}
-		if err := r.batch(head); err != nil {
+		fill := func(context.Context) error { return r.batch(head) }
+		if r.streams() {
+			fill = r.stream
+		}
+		if err := fill(ctx); err != nil || !r.loaded {
 			return err
 		}
 	}
 	return nil
+}
+
+// streams reports whether events are to go into files at once.
+func (r *reader) streams() bool {
+	now := time.Now()
+	if d := now.Sub(r.since); d >= time.Second {
+		r.busy = float64(r.taken) >= float64(r.m.stream.rate)*d.Seconds()
+		r.since, r.taken = now, 0
+	}
+	if !r.busy || now.Before(r.rowsUntil) {
+		return false
+	}
+	select {
+	case <-r.m.swept: // before, a new file could be taken for one that a crash left
+		return true
+	default:
+		return false
+	}
 }
 
 // retire drops the cursor, unless a change came in between.
@@ -168,7 +175,7 @@ func (r *reader) retire() error {
 	}
 	b := r.m.cfg.Store.NewBatch()
 	journal.DropCursor(b, Cursor)
-	if err := r.m.cfg.Journal.Commit(b); err != nil {
+	if err := r.m.commit(b); err != nil {
 		return err
 	}
 	r.loaded = false
@@ -184,9 +191,8 @@ func (r *reader) batch(head uint64) error {
 	err := r.m.cfg.Journal.Read(r.at, head, func(it journal.Item) (bool, error) {
 		r.at = it.Seq
 		read++
-		for len(r.changes) > 0 && r.changes[0].EventID == it.Field(record.FieldEventID) {
-			r.apply(b, &r.changes[0])
-			r.changes = r.changes[1:]
+		for p := r.due(&it); p != nil; p = r.due(&it) {
+			r.apply(b, p)
 		}
 		for _, f := range r.run {
 			if !f.wants(&it.Entry) {
@@ -202,17 +208,25 @@ func (r *reader) batch(head uint64) error {
 	if r.at < head && read == 0 {
 		r.at = head // the rest was trimmed
 	}
+	r.taken += copied
 	if err != nil || b.Empty() && r.at-r.durable < cursorEvery {
 		return errors.Join(err, b.Close())
 	}
 	journal.SetCursor(b, Cursor, r.at)
 	crashpoint.Here("lake.copied")
-	if err := r.m.cfg.Journal.Commit(b); err != nil {
+	if err := r.m.commit(b); err != nil {
 		return fmt.Errorf("filling the event data stores: %w", err)
 	}
 	crashpoint.Here("lake.rows")
 	r.durable = r.at
 	return nil
+}
+
+// commit makes a step of the reader durable.
+func (m *Manager) commit(b *kv.Batch) error {
+	m.cut.Lock()
+	defer m.cut.Unlock()
+	return m.cfg.Journal.Commit(b)
 }
 
 func (f *follow) wants(e *record.Entry) bool {
@@ -222,13 +236,12 @@ func (f *follow) wants(e *record.Entry) bool {
 // apply makes a change hold from its own record on.
 func (r *reader) apply(b *kv.Batch, p *pendingChange) {
 	b.Delete(p.key)
-	if !p.Settings.Ingesting {
-		delete(r.run, p.ID)
+	if p.Settings.Ingesting {
+		b.Set(runKey(p.ID), mustJSON(p.running))
+	} else {
 		b.Delete(runKey(p.ID))
-		return
 	}
-	r.run[p.ID] = &follow{p.running, trail.NewMatcher(p.Settings.Selectors)}
-	b.Set(runKey(p.ID), mustJSON(p.running))
+	r.follows.apply(p)
 }
 
 // Expire removes events older than their store's retention, and the stores

@@ -42,15 +42,23 @@ var activityColumns = []hiveColumn{
 // wholeEvent is the column that holds an event as it was recorded.
 const wholeEvent = "eventjson"
 
-// columnsOf are the columns of a store.
-func columnsOf(s *Store) []sql.Column {
-	list := eventColumns
+// ofActivity reports whether a store takes events from outside of AWS.
+func ofActivity(s *Store) bool {
 	for _, a := range s.Settings.Selectors.Advanced {
 		for _, f := range a.Fields {
 			if f.Field == "eventCategory" && len(f.Equals) == 1 && f.Equals[0] == "ActivityAuditLog" {
-				list = activityColumns
+				return true
 			}
 		}
+	}
+	return false
+}
+
+// columnsOf are the columns of a store.
+func columnsOf(s *Store) []sql.Column {
+	list := eventColumns
+	if ofActivity(s) {
+		list = activityColumns
 	}
 	out := make([]sql.Column, 0, len(list)+1)
 	for _, c := range append(list[:len(list):len(list)], hiveColumn{wholeEvent, "string"}) {

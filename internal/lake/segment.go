@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"spoor/internal/athena/serde"
-	"spoor/internal/call"
 	"spoor/internal/crashpoint"
 	"spoor/internal/durable"
 	"spoor/internal/engine/duckdb"
@@ -34,7 +33,7 @@ const (
 	DefaultCompactEvery = time.Minute
 	closedAfter         = 26 * time.Hour // after a day's end, for what comes late
 	mergeFiles          = 8              // small files of a day that become one
-	mergeRows           = 2_000_000      // a file of this size is not merged any more
+	mergeRows           = 150_000        // a file of this size is not merged any more
 )
 
 // segment is a Parquet file with events.
@@ -76,6 +75,7 @@ func (m *Manager) RunCompaction(ctx context.Context) error {
 	if err := m.removeOrphans(); err != nil {
 		return err
 	}
+	close(m.swept)
 	for {
 		wait(ctx, m.cfg.CompactEvery, nil)
 		if ctx.Err() != nil {
@@ -227,8 +227,7 @@ func (m *Manager) mergeDays(ctx context.Context, s *Store) error {
 // files that were replaced, which go the same way.
 func (m *Manager) writeSegment(ctx context.Context, s *Store, x segment, rel duckdb.Relation, replace func(b *kv.Batch), old []segment) (bool, error) {
 	x.Version = formatVersion
-	dir := filepath.Join(s.Account, s.Region, s.ID, time.Unix(int64(x.Day)*86400, 0).UTC().Format(time.DateOnly))
-	x.File = filepath.Join(dir, call.NewID()+".parquet")
+	x.File = segmentFile(s, x.Day)
 	path := filepath.Join(m.cfg.Dir, x.File)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return false, fmt.Errorf("creating a directory of events: %w", err)

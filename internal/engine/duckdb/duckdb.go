@@ -88,13 +88,22 @@ func (e *Engine) Query(ctx context.Context, query string, relations []Relation, 
 	})
 }
 
+// parquetOptions make files of which a row group fits into a core's caches: with
+// the engine's own size, 122880 rows, wide rows take twice the CPU time to write.
+// Level 1 takes less time and, on events, less space than the default of 3.
+const parquetOptions = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 20480"
+
 // WriteParquet writes the rows of a relation into a Parquet file, which must
 // not exist. The file is whole and not yet synced when it returns nil; after an
 // error there may be a part of one.
 func (e *Engine) WriteParquet(ctx context.Context, path string, r Relation) error {
+	return e.CopyParquet(ctx, path, "SELECT * FROM "+ident(r.Name), r)
+}
+
+// CopyParquet is WriteParquet of a query over the relation.
+func (e *Engine) CopyParquet(ctx context.Context, path, query string, r Relation) error {
 	return e.open(ctx, []Relation{r}, func(c *engine.Conn) error {
-		_, err := c.ExecContext(ctx, "COPY (SELECT * FROM "+ident(r.Name)+") TO "+quote(path)+" (FORMAT parquet, COMPRESSION zstd)", nil)
-		if err != nil {
+		if _, err := c.ExecContext(ctx, "COPY ("+query+") TO "+quote(path)+" ("+parquetOptions+")", nil); err != nil {
 			return failure(ctx, err)
 		}
 		return nil

@@ -1,0 +1,375 @@
+package lake
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+	"unsafe"
+
+	"spoor/internal/call"
+	"spoor/internal/crashpoint"
+	"spoor/internal/durable"
+	"spoor/internal/engine/duckdb"
+	"spoor/internal/journal"
+	"spoor/internal/kv"
+)
+
+// On a busy server events go from the journal into files at once. To be rows
+// first, they would be written to the store's log and its tables a second time,
+// read back and removed, only to be in a file a minute later: the journal has
+// them already, and the cursor moves when the file has them. Queries read what
+// is behind the cursor from the journal (see view).
+
+// streamLimits say when events are streamed.
+type streamLimits struct {
+	rate int           // events a second from which on they are
+	rows int           // events of one file
+	time time.Duration // for how long a file collects
+	// least is how many events of a store and day are worth a file; fewer become
+	// rows.
+	least int
+}
+
+var defaultStream = streamLimits{rate: 1000, rows: 200_000, time: 10 * time.Second, least: 2000}
+
+const (
+	// streamGather is how long events collect after some came.
+	streamGather = 5 * time.Millisecond
+	sinkBatch    = 256       // events handed to the engine at a time
+	arenaBytes   = 256 << 10 // of copies of events
+	// streamRetry is for how long events are rows after a file failed.
+	streamRetry = 10 * time.Minute
+)
+
+// stream fills files from the journal until they are full or old enough, and
+// commits them.
+//
+// Crash story: the files are whole, synced and under their names before the
+// batch that names them, holds what became rows, and moves the cursor. A crash
+// before it leaves files that no row names, which the next start removes, and
+// the events are read again.
+func (r *reader) stream(ctx context.Context) (err error) {
+	w := &streaming{r: r, b: r.m.cfg.Store.NewBatch(), sinks: map[sinkKey]*sink{}}
+	defer func() {
+		if err != nil {
+			r.busy, r.rowsUntil = false, time.Now().Add(streamRetry)
+		}
+		err = errors.Join(err, w.abandon())
+	}()
+	began := time.Now()
+	timed, cancel := context.WithTimeout(ctx, r.m.stream.time)
+	defer cancel()
+	for !w.full {
+		head := r.m.cfg.Journal.Head()
+		if err := r.loadChanges(); err != nil {
+			return err
+		}
+		if len(r.run) == 0 && len(r.changes) == 0 {
+			break
+		}
+		if err := w.read(head); err != nil {
+			return err
+		}
+		if w.full || timed.Err() != nil {
+			break
+		}
+		if _, err := r.m.cfg.Journal.Wait(timed, r.at); err == nil {
+			wait(timed, streamGather, nil)
+		}
+	}
+	if ctx.Err() != nil {
+		r.loaded = false // what was read is read again at the next start
+		return nil
+	}
+	if err := w.commit(); err != nil {
+		return err
+	}
+	r.busy = float64(w.taken) >= float64(r.m.stream.rate)*time.Since(began).Seconds()
+	r.since, r.taken = time.Now(), 0
+	return nil
+}
+
+// streaming is one run of stream.
+type streaming struct {
+	r     *reader
+	b     *kv.Batch // rows; nil once committed
+	sinks map[sinkKey]*sink
+	size  int // bytes of rows
+	taken int
+	full  bool
+}
+
+type sinkKey struct {
+	store string
+	day   uint32
+}
+
+func (w *streaming) read(head uint64) error {
+	r, read := w.r, 0
+	err := r.m.cfg.Journal.Read(r.at, head, func(it journal.Item) (bool, error) {
+		r.at = it.Seq
+		read++
+		for p := r.due(&it); p != nil; p = r.due(&it) {
+			r.apply(w.b, p)
+			w.full = true // the change's row goes now, so that it is not loaded again
+		}
+		return !w.full, w.take(&it)
+	})
+	if err == nil && r.at < head && read == 0 {
+		r.at = head // the rest was trimmed
+	}
+	return err
+}
+
+// take gives a record to the stores that want it.
+func (w *streaming) take(it *journal.Item) error {
+	checked, isPlain := false, false
+	for _, f := range w.r.run {
+		if !f.wants(&it.Entry) {
+			continue
+		}
+		if !checked {
+			checked, isPlain = true, plain(it.JSON)
+		}
+		w.taken++
+		var s *sink
+		if isPlain {
+			s = w.sink(f, it.Time)
+		}
+		if s == nil {
+			w.row(f.ID, it.Time, it.Seq, it.JSON)
+			continue
+		}
+		if err := s.add(it); err != nil {
+			return err
+		}
+		w.full = w.full || s.n >= w.r.m.stream.rows
+	}
+	return nil
+}
+
+func (w *streaming) row(store string, t time.Time, seq uint64, event []byte) {
+	w.b.Set(eventKey(nil, store, t, FromJournal, binary.BigEndian.AppendUint64(nil, seq)), event)
+	w.size += len(event)
+	w.full = w.full || w.size >= batchBytes
+}
+
+// sink is where events of a store and day go, or nil when they become rows.
+func (w *streaming) sink(f *follow, t time.Time) *sink {
+	k := sinkKey{f.ID, dayOf(t)}
+	if s, ok := w.sinks[k]; ok {
+		return s
+	}
+	var s *sink
+	if store := w.r.m.snap.Load().stores[ARN(f.Account, f.Region, f.ID)]; store != nil && !ofActivity(store) {
+		s = newSink(w.r.m, store, k.day)
+	}
+	w.sinks[k] = s
+	return s
+}
+
+func (w *streaming) commit() error {
+	m := w.r.m
+	for k, s := range w.sinks {
+		if s == nil {
+			continue
+		}
+		for _, e := range s.held {
+			w.row(k.store, e.time, e.seq, e.json)
+		}
+		if err := s.finish(); err != nil {
+			return fmt.Errorf("writing events of %s: %w", s.store.ARN(), err)
+		}
+	}
+	crashpoint.Here("lake.streamed")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range w.sinks {
+		if s == nil || s.x.Bytes == 0 || m.snap.Load().stores[s.store.ARN()] == nil {
+			continue // nothing, or removed in between
+		}
+		w.b.Set(segmentKey(s.store.ID, &s.x), mustJSON(s.x))
+		s.kept = true
+	}
+	journal.SetCursor(w.b, Cursor, w.r.at)
+	b := w.b
+	w.b = nil
+	if err := m.commit(b); err != nil {
+		// Whether the files count is for the next start to find out.
+		w.sinks = nil
+		return fmt.Errorf("filling the event data stores: %w", err)
+	}
+	crashpoint.Here("lake.stream-committed")
+	w.r.durable = w.r.at
+	m.reach(w.r.at, false)
+	return nil
+}
+
+// abandon ends what is under way and removes the files that do not count.
+func (w *streaming) abandon() error {
+	var errs []error
+	for _, s := range w.sinks {
+		if s != nil {
+			errs = append(errs, s.abandon())
+		}
+	}
+	if w.b != nil {
+		errs = append(errs, w.b.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// sink is a file of one store and day that is being written. The engine starts
+// with it once it is worth it.
+type sink struct {
+	m     *Manager
+	store *Store
+	x     segment
+	path  string
+	n     int
+	held  []heldEvent // before the engine starts
+	arena []byte
+	batch []string
+	kept  bool
+
+	batches chan []string // nil before the engine starts
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when the engine has ended
+	err     error         // set before
+}
+
+type heldEvent struct {
+	seq  uint64
+	time time.Time
+	json []byte
+}
+
+func newSink(m *Manager, s *Store, day uint32) *sink {
+	x := segment{Version: formatVersion, Day: day, File: segmentFile(s, day)}
+	return &sink{m: m, store: s, x: x, path: filepath.Join(m.cfg.Dir, x.File)}
+}
+
+func segmentFile(s *Store, day uint32) string {
+	return filepath.Join(s.Account, s.Region, s.ID, time.Unix(int64(day)*86400, 0).UTC().Format(time.DateOnly), call.NewID()+".parquet")
+}
+
+// copy keeps an event's bytes, many in one piece of memory.
+func (s *sink) copy(event []byte) []byte {
+	if len(event) > cap(s.arena)-len(s.arena) {
+		s.arena = make([]byte, 0, max(arenaBytes, len(event)))
+	}
+	at := len(s.arena)
+	s.arena = append(s.arena, event...)
+	return s.arena[at:len(s.arena):len(s.arena)]
+}
+
+func (s *sink) add(it *journal.Item) error {
+	s.n++
+	event := s.copy(it.JSON)
+	if s.batches == nil {
+		s.held = append(s.held, heldEvent{it.Seq, it.Time, event})
+		if len(s.held) < s.m.stream.least {
+			return nil
+		}
+		return s.start()
+	}
+	return s.put(event)
+}
+
+// put hands an event over; its bytes do not change any more.
+func (s *sink) put(event []byte) error {
+	s.batch = append(s.batch, unsafe.String(unsafe.SliceData(event), len(event)))
+	if len(s.batch) < sinkBatch {
+		return nil
+	}
+	return s.send()
+}
+
+func (s *sink) send() error {
+	select {
+	case s.batches <- s.batch:
+		s.batch = make([]string, 0, sinkBatch)
+		return nil
+	case <-s.done:
+		return errors.Join(s.err, errors.New("the engine ended before its events did"))
+	}
+}
+
+// start hands what is held to the engine.
+func (s *sink) start() error {
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+		return fmt.Errorf("creating a directory of events: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel, s.batches, s.done = cancel, make(chan []string, 8), make(chan struct{})
+	rel := duckdb.Relation{Name: rawEvents, Columns: rawColumns, Parts: []duckdb.Part{s.feed}}
+	go func() {
+		defer close(s.done)
+		s.err = s.m.cfg.Engine.CopyParquet(ctx, s.part(), readColumns(rawEvents), rel)
+	}()
+	held := s.held
+	s.held = nil
+	for _, e := range held {
+		if err := s.put(e.json); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sink) part() string { return s.path + ".part" }
+
+func (s *sink) feed(ctx context.Context, emit func([]any) error) error {
+	row := make([]any, 1)
+	for {
+		select {
+		case list, ok := <-s.batches:
+			if !ok {
+				return nil
+			}
+			for _, e := range list {
+				row[0] = e
+				if err := emit(row); err != nil {
+					return err
+				}
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// finish makes the file whole and durable, if there is one.
+func (s *sink) finish() error {
+	if s.batches == nil {
+		return nil
+	}
+	if err := s.send(); err != nil {
+		return err
+	}
+	close(s.batches)
+	<-s.done
+	if s.err != nil {
+		return s.err
+	}
+	var err error
+	s.x.Rows = int64(s.n)
+	s.x.Bytes, err = durable.Settle(s.part(), s.path, s.m.cfg.Dir)
+	return err
+}
+
+func (s *sink) abandon() error {
+	if s.batches == nil || s.kept {
+		if s.cancel != nil {
+			s.cancel()
+		}
+		return nil
+	}
+	s.cancel()
+	<-s.done
+	return errors.Join(durable.Remove(s.part()), durable.Remove(s.path))
+}
