@@ -72,7 +72,7 @@ func TestColumnsAgree(t *testing.T) {
 		t.Errorf("%d events are plain, want the %d that are", n, 9*4)
 	}
 	fast := filepath.Join(t.TempDir(), "fast.parquet")
-	if err := engine.CopyParquet(ctx, fast, readColumns(rawEvents), duckdb.Relation{Name: rawEvents, Columns: rawColumns, Parts: []duckdb.Part{func(_ context.Context, emit func([]any) error) error {
+	if err := engine.StreamParquet(ctx, fast, readColumns(rawEvents), duckdb.Relation{Name: rawEvents, Columns: rawColumns, Parts: []duckdb.Part{func(_ context.Context, emit func([]any) error) error {
 		for _, e := range plainEvents {
 			if err := emit([]any{string(e)}); err != nil {
 				return err

@@ -309,7 +309,7 @@ func (s *sink) start() error {
 	rel := duckdb.Relation{Name: rawEvents, Columns: rawColumns, Parts: []duckdb.Part{s.feed}}
 	go func() {
 		defer close(s.done)
-		s.err = s.m.cfg.Engine.CopyParquet(ctx, s.part(), readColumns(rawEvents), rel)
+		s.err = s.m.cfg.Engine.StreamParquet(ctx, s.part(), readColumns(rawEvents), rel)
 	}()
 	held := s.held
 	s.held = nil

@@ -79,7 +79,7 @@ type ResultColumn struct{ Name, Type string }
 // each row, whose slice is reused; an error of theirs ends the query. A query
 // that ctx ends returns ctx's error.
 func (e *Engine) Query(ctx context.Context, query string, relations []Relation, columns func([]ResultColumn) error, row func([]any) error) error {
-	return e.open(ctx, relations, func(c *engine.Conn) error {
+	return e.open(ctx, e.cfg.Threads, relations, func(c *engine.Conn) error {
 		stmt, err := prepareQuery(c, query)
 		if err != nil {
 			return failure(ctx, err)
@@ -97,12 +97,18 @@ const parquetOptions = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, R
 // not exist. The file is whole and not yet synced when it returns nil; after an
 // error there may be a part of one.
 func (e *Engine) WriteParquet(ctx context.Context, path string, r Relation) error {
-	return e.CopyParquet(ctx, path, "SELECT * FROM "+ident(r.Name), r)
+	return e.copyTo(ctx, e.cfg.Threads, path, "SELECT * FROM "+ident(r.Name), r)
 }
 
-// CopyParquet is WriteParquet of a query over the relation.
-func (e *Engine) CopyParquet(ctx context.Context, path, query string, r Relation) error {
-	return e.open(ctx, []Relation{r}, func(c *engine.Conn) error {
+// StreamParquet is WriteParquet of a query over a relation whose Parts may wait
+// for their rows. It runs on one thread: with more, those that have nothing to do
+// meanwhile would spin.
+func (e *Engine) StreamParquet(ctx context.Context, path, query string, r Relation) error {
+	return e.copyTo(ctx, 1, path, query, r)
+}
+
+func (e *Engine) copyTo(ctx context.Context, threads int, path, query string, r Relation) error {
+	return e.open(ctx, threads, []Relation{r}, func(c *engine.Conn) error {
 		if _, err := c.ExecContext(ctx, "COPY ("+query+") TO "+quote(path)+" ("+parquetOptions+")", nil); err != nil {
 			return failure(ctx, err)
 		}
@@ -114,7 +120,7 @@ func (e *Engine) CopyParquet(ctx context.Context, path, query string, r Relation
 // no rows for it; their Parts are not read.
 func (e *Engine) Explain(ctx context.Context, query string, relations []Relation) ([]string, error) {
 	var out []string
-	err := e.open(ctx, relations, func(c *engine.Conn) error {
+	err := e.open(ctx, e.cfg.Threads, relations, func(c *engine.Conn) error {
 		stmt, err := prepareQuery(c, query)
 		if err != nil {
 			return failure(ctx, err)
@@ -142,7 +148,7 @@ func (e *Engine) Explain(ctx context.Context, query string, relations []Relation
 
 // open makes a database with the relations and locks it before fn uses it. Of
 // the host's files it reaches the relations' and those in files.
-func (e *Engine) open(ctx context.Context, relations []Relation, fn func(*engine.Conn) error, files ...string) (err error) {
+func (e *Engine) open(ctx context.Context, threads int, relations []Relation, fn func(*engine.Conn) error, files ...string) (err error) {
 	e.once.Do(e.makeTempDir)
 	if e.err != nil {
 		return e.err
@@ -164,11 +170,11 @@ func (e *Engine) open(ctx context.Context, relations []Relation, fn func(*engine
 		return fmt.Errorf("opening the engine: %w", err)
 	}
 	defer conn.Close()
-	if err := e.prepare(ctx, conn, spill, relations, files); err != nil {
+	if err := e.prepare(ctx, conn, threads, spill, relations, files); err != nil {
 		return err
 	}
 	reading, stop := context.WithCancel(ctx)
-	scans := &scans{ctx: reading, ahead: e.cfg.Threads}
+	scans := &scans{ctx: reading, ahead: threads}
 	// Readers end before the connection does.
 	defer scans.wait()
 	defer stop()
@@ -201,10 +207,10 @@ func (e *Engine) makeTempDir() {
 }
 
 // prepare sets what a query needs and takes everything else away.
-func (e *Engine) prepare(ctx context.Context, conn *sql.Conn, spill string, relations []Relation, paths []string) error {
+func (e *Engine) prepare(ctx context.Context, conn *sql.Conn, threads int, spill string, relations []Relation, paths []string) error {
 	settings := []string{
 		fmt.Sprintf("SET memory_limit='%dMB'", e.cfg.MemoryMB),
-		fmt.Sprintf("SET threads=%d", e.cfg.Threads),
+		fmt.Sprintf("SET threads=%d", threads),
 		"SET temp_directory=" + quote(spill),
 		"SET TimeZone='UTC'",
 		"SET integer_division=true",
