@@ -31,7 +31,10 @@ const (
 	// guide, "Working with CloudTrail event history").
 	DefaultRetention = 90 * 24 * time.Hour
 	// batchRecords bounds the records of one index commit.
-	batchRecords = 4096
+	batchRecords = 8192
+	// gather is how long records collect before they are indexed, unless somebody
+	// looks for them: the more there are, the fewer keys each takes.
+	gather = 100 * time.Millisecond
 	// cursorEvery is how many records without an index entry are read at most
 	// before the cursor moves all the same.
 	cursorEvery = 16384
@@ -62,9 +65,10 @@ var attributeCode = map[Attribute]byte{
 }
 
 // Index key format: kv.SpaceHistory, 'i', ^day (4 bytes, days since 1970),
-// attribute code, account, region, value, ^eventTime (unix ms), ^seq; no value.
-// Complemented numbers order the newest first. The day leads, so that expiry
-// is a range. 'd' and the day hold the first journal number seen on that day.
+// attribute code, account, region, value, ^eventTime (unix ms), ^seq; see
+// lists for the value. Complemented numbers order the newest first. The day
+// leads, so that expiry is a range. 'd' and the day hold the first journal
+// number seen on that day.
 const (
 	indexMark = 'i'
 	dayMark   = 'd'
@@ -116,6 +120,8 @@ type Index struct {
 	reached uint64        // journal number up to which the index is durable
 	moved   chan struct{} // closed when reached moves; nil when nobody waits
 
+	wanted chan struct{} // somebody waits for what is being gathered
+
 	// work is held while the index is written; it guards what follows.
 	work    sync.Mutex
 	durable uint64
@@ -126,8 +132,7 @@ type Index struct {
 //
 // Crash story: the index's first cursor is set here, so that the journal is not
 // trimmed before it was read. Each later batch holds index keys and cursor
-// together; what a crash leaves unread is read again, and writing a key twice
-// changes nothing.
+// together; what a crash leaves unread is read again.
 func Open(c Config) (*Index, error) {
 	if c.Retention == 0 {
 		c.Retention = DefaultRetention
@@ -143,7 +148,7 @@ func Open(c Config) (*Index, error) {
 			return nil, err
 		}
 	}
-	x := &Index{cfg: c, reached: at, durable: at, days: map[uint32]bool{}}
+	x := &Index{cfg: c, reached: at, durable: at, days: map[uint32]bool{}, wanted: make(chan struct{}, 1)}
 	prefix := []byte{byte(kv.SpaceHistory), dayMark}
 	err = c.Store.Scan(prefix, func(k, _ []byte) (bool, error) {
 		if len(k) == 6 {
@@ -176,13 +181,27 @@ func (x *Index) Run(ctx context.Context) error {
 			continue
 		}
 		timed, cancel := context.WithTimeout(ctx, expiryPause)
-		if _, err := x.cfg.Journal.Wait(timed, x.position()); err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
-			cancel()
+		_, err = x.cfg.Journal.Wait(timed, x.position())
+		cancel()
+		if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
-		cancel()
+		if err == nil {
+			x.gather(ctx)
+		}
 	}
 	return nil
+}
+
+// gather lets records collect.
+func (x *Index) gather(ctx context.Context) {
+	t := time.NewTimer(gather)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-x.wanted:
+	case <-ctx.Done():
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -218,6 +237,7 @@ func (x *Index) indexBatch(head uint64) error {
 	b := x.cfg.Store.NewBatch()
 	at, indexed, read := x.position(), 0, 0
 	var key []byte
+	found := lists{}
 	var newDays []uint32
 	err := x.cfg.Journal.Read(at, head, func(it journal.Item) (bool, error) {
 		at = it.Seq
@@ -229,7 +249,7 @@ func (x *Index) indexBatch(head uint64) error {
 			b.Set(dayKey(day), kv.AppendUint64(nil, it.Seq))
 		}
 		if it.Category == record.Management {
-			key = put(b, key, day, &it)
+			key = put(b, found, key, day, &it)
 			indexed++
 		}
 		return indexed < batchRecords && read < cursorEvery, nil
@@ -237,6 +257,7 @@ func (x *Index) indexBatch(head uint64) error {
 	if at < head && read == 0 {
 		at = head // the rest was trimmed
 	}
+	found.write(b)
 	if err == nil && (!b.Empty() || at-x.durable >= cursorEvery) {
 		journal.SetCursor(b, Cursor, at)
 		crashpoint.Here("history.indexed")
@@ -263,16 +284,22 @@ func (x *Index) indexBatch(head uint64) error {
 	return nil
 }
 
-// put writes the keys of one event and returns the buffer.
-func put(b *kv.Batch, key []byte, day uint32, it *journal.Item) []byte {
+// put adds one event to its lists and returns the buffer. An event's id is its
+// own, so its list is written at once.
+func put(b *kv.Batch, found lists, key []byte, day uint32, it *journal.Item) []byte {
 	account, region := it.Field(record.FieldAccount), it.Field(record.FieldRegion)
 	pos := position{it.Time.UnixMilli(), it.Seq}
 	add := func(a Attribute, value string) {
 		if value == "" && a != ByTime {
 			return
 		}
-		key = pos.append(listPrefix(key[:0], day, attributeCode[a], account, region, value))
-		b.Set(key, nil)
+		key = listPrefix(key[:0], day, attributeCode[a], account, region, value)
+		if a == ByEventID {
+			key = pos.append(key)
+			b.Set(key, nil)
+			return
+		}
+		found.add(key, pos)
 	}
 	add(ByTime, "")
 	add(ByEventID, it.Field(record.FieldEventID))
@@ -395,6 +422,10 @@ func (x *Index) WaitFor(ctx context.Context, seq uint64) error {
 		}
 		ch := x.moved
 		x.mu.Unlock()
+		select {
+		case x.wanted <- struct{}{}:
+		default:
+		}
 		select {
 		case <-ch:
 		case <-ctx.Done():

@@ -161,27 +161,30 @@ func (x *Index) collect(q Query, code byte, from position, after *position, floo
 		newest = min(newest, first)
 	}
 	var prefix []byte
-scan:
 	for day := newest; ; day-- {
 		prefix = listPrefix(prefix[:0], day, code, q.Account, q.Region, q.Value)
-		seek := prefix
-		if dayOf(time.UnixMilli(min(from.ms, 1<<45))) == day {
-			seek = from.append(append([]byte(nil), prefix...))
+		begin := from
+		if newestOf := (position{int64(day+1)*86_400_000 - 1, ^uint64(0)}); begin.newer(newestOf) {
+			begin = newestOf
 		}
-		for ok := it.SeekGE(seek); ok && hasPrefix(it.Key(), prefix); ok = it.Next() {
-			p, err := decodePosition(it.Key()[len(prefix):])
-			if err != nil {
-				return nil, errors.Join(err, it.Close())
+		enough := false
+		err := readList(it, prefix, begin, func(p position) bool {
+			switch {
+			case after != nil && p == *after:
+				return true
+			case p.ms < floorMS:
+				enough = true
+			default:
+				out = append(out, p)
+				enough = len(out) > q.Max
 			}
-			if after != nil && p == *after {
-				continue
-			}
-			if p.ms < floorMS {
-				break scan
-			}
-			if out = append(out, p); len(out) > q.Max {
-				break scan
-			}
+			return !enough
+		})
+		if err != nil {
+			return nil, errors.Join(err, it.Close())
+		}
+		if enough {
+			break
 		}
 		if day == 0 || int64(day)*86_400_000 <= floorMS {
 			break
