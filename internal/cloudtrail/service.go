@@ -27,6 +27,7 @@ import (
 const (
 	maxTrailsPerRegion = 5
 	maxPrefix          = 200 // characters of S3KeyPrefix
+	maxTopic           = 256 // characters of SnsTopicName
 	minTrailName       = 3
 	maxTrailName       = 128
 	maxTags            = 50

@@ -33,6 +33,7 @@ import (
 	"spoor/internal/journal"
 	"spoor/internal/kv"
 	"spoor/internal/lake"
+	"spoor/internal/notify"
 	"spoor/internal/record"
 	"spoor/internal/trail"
 )
@@ -151,6 +152,12 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	return newRigWith(t, nil, nil)
+}
+
+// newRigWith is a rig whose notifications are declared.
+func newRigWith(t *testing.T, settings *notify.Settings, roles trail.Roles) *rig {
+	t.Helper()
 	r := &rig{t: t, bucket: &bucket{policies: map[string]string{"logs": openPolicy}, puts: map[string]int{}, bodies: map[string][]byte{}}, asked: &asked{}}
 	var err error
 	if r.store, err = kv.Open("store", kv.Options{FS: vfs.NewMem()}); err != nil {
@@ -159,7 +166,11 @@ func newRig(t *testing.T) *rig {
 	if r.jr, err = journal.Open(r.store, quiet); err != nil {
 		t.Fatal(err)
 	}
-	r.trails, err = trail.Open(trail.Config{Store: r.store, Journal: r.jr, Bucket: r.bucket, Sealer: sealer{}, Log: quiet, Now: time.Now,
+	note, err := notify.Open(notify.Config{Settings: settings, Store: r.store, Commit: r.jr, Log: quiet, Now: time.Now, SNS: &notify.SNSKey{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.trails, err = trail.Open(trail.Config{Notify: note, Roles: roles, Store: r.store, Journal: r.jr, Bucket: r.bucket, Sealer: sealer{}, Log: quiet, Now: time.Now,
 		DeliveryInterval: time.Millisecond, DigestInterval: time.Hour})
 	if err != nil {
 		t.Fatal(err)
@@ -341,7 +352,9 @@ func TestErrors(t *testing.T) {
 		{"prefix slash", made(func(in *sdk.CreateTrailInput) { in.S3KeyPrefix = new("a/") }), "InvalidS3PrefixException", ""},
 		{"topic", made(func(in *sdk.CreateTrailInput) { in.SnsTopicName = new("t") }), "InsufficientSnsTopicPolicyException", ""},
 		{"key", made(func(in *sdk.CreateTrailInput) { in.KmsKeyId = new("alias/k") }), "KmsKeyNotFoundException", ""},
-		{"log group", made(func(in *sdk.CreateTrailInput) { in.CloudWatchLogsLogGroupArn = new("arn:x") }), "InvalidCloudWatchLogsLogGroupArnException", ""},
+		{"log group", made(func(in *sdk.CreateTrailInput) {
+			in.CloudWatchLogsLogGroupArn, in.CloudWatchLogsRoleArn = new("arn:x"), new("arn:y")
+		}), "InvalidCloudWatchLogsLogGroupArnException", ""},
 		{"organization", made(func(in *sdk.CreateTrailInput) { in.IsOrganizationTrail = new(true) }), "OrganizationsNotInUseException", ""},
 		{"no global events", made(func(in *sdk.CreateTrailInput) {
 			in.IsMultiRegionTrail, in.IncludeGlobalServiceEvents = new(true), new(false)

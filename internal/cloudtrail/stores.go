@@ -186,7 +186,7 @@ func classOf(list []trail.AdvancedSelector) string {
 
 // checkBacking: what lies outside of the stores themselves does not exist here.
 func checkBacking(key *string, organization *bool) error {
-	return checkTargets(nil, key, nil, nil, organization)
+	return checkForeign(key, organization)
 }
 
 func checkRetention(billing string, days int) error {

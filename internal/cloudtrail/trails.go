@@ -5,17 +5,19 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 
 	"spoor/internal/aws"
 	"spoor/internal/call"
+	"spoor/internal/notify"
 	"spoor/internal/trail"
 )
 
 // noTargets is what trails lack.
-const noTargets = "SNS topics, keys of KMS, CloudWatch log groups and organizations do not exist here and are refused with AWS's errors for that"
+const noTargets = "keys of KMS and organizations do not exist here and are refused with AWS's errors for that; SNS topics and CloudWatch log groups are those that --notifications declares"
 
 func (s *api) trailOperations() []call.Operation {
 	return []call.Operation{
@@ -23,7 +25,7 @@ func (s *api) trailOperations() []call.Operation {
 			resource(func(c *call.Call, in *sdk.CreateTrailInput, _ *sdk.CreateTrailOutput) string {
 				return trail.ARN(c.AccountID, c.Region, str(in.Name))
 			}), call.Partial(noTargets)),
-		call.Op("UpdateTrail", onTrail("UpdateTrail", func(in *sdk.UpdateTrailInput) *string { return in.Name }), s.updateTrail,
+		call.Op("UpdateTrail", updatePermission, s.updateTrail,
 			resource(func(c *call.Call, in *sdk.UpdateTrailInput, _ *sdk.UpdateTrailOutput) string {
 				return named(c, in.Name)
 			}), call.Partial(noTargets)),
@@ -56,34 +58,87 @@ func named(c *call.Call, nameOrARN *string) string {
 
 func createPermission(c *call.Call, in *sdk.CreateTrailInput) ([]call.Permission, error) {
 	p := call.Permission{Action: "cloudtrail:CreateTrail", Resource: trail.ARN(c.AccountID, c.Region, str(in.Name)), Context: tagKeys(in.TagsList)}
-	if len(in.TagsList) == 0 {
-		return []call.Permission{p}, nil
-	}
+	out := []call.Permission{p}
 	// Tags at creation need the permission to tag as well (service
 	// authorization reference, CreateTrail's dependent actions).
-	tag := p
-	tag.Action = "cloudtrail:AddTags"
-	return []call.Permission{p, tag}, nil
+	if len(in.TagsList) > 0 {
+		p.Action = "cloudtrail:AddTags"
+		out = append(out, p)
+	}
+	return passRole(out, in.CloudWatchLogsRoleArn), nil
 }
 
-// targets are the destinations of CreateTrail and UpdateTrail that lie outside
-// S3. Their services do not exist here, so what they name does not either, and
-// AWS's answer to that is an error.
-func checkTargets(topic, key, group, role *string, organization *bool) error {
+func updatePermission(c *call.Call, in *sdk.UpdateTrailInput) ([]call.Permission, error) {
+	out, err := onTrail("UpdateTrail", func(in *sdk.UpdateTrailInput) *string { return in.Name })(c, in)
+	return passRole(out, in.CloudWatchLogsRoleArn), err
+}
+
+// passRole adds the permission to give CloudTrail a role.
+func passRole(out []call.Permission, role *string) []call.Permission {
+	if str(role) == "" {
+		return out
+	}
+	return append(out, call.Permission{Action: "iam:PassRole", Resource: *role,
+		Context: map[string][]string{"iam:passedtoservice": {trail.ServicePrincipal}}})
+}
+
+// checkForeign refuses what CreateTrail and UpdateTrail take and this server
+// has not, with AWS's answer to what does not exist.
+func checkForeign(key *string, organization *bool) error {
 	switch {
 	case truth(organization):
 		return organizationsNotInUse("cloudtrail")
-	case str(topic) != "":
-		return invalid("InsufficientSnsTopicPolicyException", "SNS Topic does not exist or the topic policy is incorrect!")
 	case str(key) != "":
 		return &aws.Error{Op: "cloudtrail", Kind: aws.NotFound, Code: "KmsKeyNotFoundException",
 			Message: "KMS key with ID " + str(key) + " cannot be found."}
-	case str(group) != "":
-		return invalid("InvalidCloudWatchLogsLogGroupArnException", "CloudTrail cannot validate the specified log group ARN.")
-	case str(role) != "":
-		return invalid("InvalidCloudWatchLogsRoleArnException", "CloudTrail cannot validate the specified role ARN.")
 	}
 	return nil
+}
+
+// setTargets puts the topic and the log group that an input names into a trail
+// and checks them. An empty text takes them away.
+func (s *api) setTargets(t *trail.State, topic, group, role *string) error {
+	set := &t.Settings
+	if topic != nil {
+		arn, err := topicARN(t, *topic)
+		if err != nil {
+			return err
+		}
+		set.Topic, t.TopicName = arn, *topic
+	}
+	if group != nil {
+		set.LogGroup = *group
+	}
+	if role != nil {
+		set.LogRole = *role
+	}
+	if set.Topic != "" && topic != nil {
+		if err := s.trails.CheckTopic(set.Topic); err != nil {
+			return err
+		}
+	}
+	if group == nil && role == nil {
+		return nil // what was good enough then is not asked about now
+	}
+	return s.trails.CheckLogGroup(t)
+}
+
+// topicARN is the ARN of a topic given by it or by name.
+func topicARN(t *trail.State, nameOrARN string) (string, error) {
+	switch {
+	case nameOrARN == "":
+		return "", nil
+	case utf8.RuneCountInString(nameOrARN) > maxTopic:
+		return "", invalid("InvalidSnsTopicNameException", "SNS topic name or ARN is longer than maximum length (%d).", maxTopic)
+	case strings.HasPrefix(nameOrARN, "arn:"):
+		if !notify.ValidTopicARN(nameOrARN) {
+			return "", invalid("InvalidSnsTopicNameException", "SNS topic ARN %s is not valid. It has the form arn:aws:sns:us-east-1:123456789012:TopicName.", nameOrARN)
+		}
+		return nameOrARN, nil
+	case !notify.ValidTopicName(nameOrARN):
+		return "", invalid("InvalidSnsTopicNameException", "SNS topic name %s is not valid. It can only contain letters, numbers, hyphens (-) and underscores (_).", nameOrARN)
+	}
+	return aws.NewARN("sns", t.HomeRegion, t.Account, nameOrARN).String(), nil
 }
 
 func checkRegions(s *trail.Settings) error {
@@ -105,7 +160,7 @@ func (s *api) createTrail(ctx context.Context, c *call.Call, in *sdk.CreateTrail
 	if err = s.checkSettings(&t.Settings); err != nil {
 		return nil, err
 	}
-	if err = checkTargets(in.SnsTopicName, in.KmsKeyId, in.CloudWatchLogsLogGroupArn, in.CloudWatchLogsRoleArn, in.IsOrganizationTrail); err != nil {
+	if err = checkForeign(in.KmsKeyId, in.IsOrganizationTrail); err != nil {
 		return nil, err
 	}
 	if t.Tags, err = mergeTags(nil, in.TagsList); err != nil {
@@ -122,12 +177,17 @@ func (s *api) createTrail(ctx context.Context, c *call.Call, in *sdk.CreateTrail
 	if err := s.trails.CheckBucket(ctx, t); err != nil {
 		return nil, err
 	}
+	if err := s.setTargets(t, in.SnsTopicName, in.CloudWatchLogsLogGroupArn, in.CloudWatchLogsRoleArn); err != nil {
+		return nil, err
+	}
 	if err := s.trails.Put(c, t); err != nil {
 		return nil, err
 	}
 	set := &t.Settings
 	return &sdk.CreateTrailOutput{Name: &t.Name, S3BucketName: &set.Bucket, S3KeyPrefix: optional(set.Prefix), IncludeGlobalServiceEvents: &set.GlobalEvents,
-		IsMultiRegionTrail: &set.MultiRegion, TrailARN: new(t.ARN()), LogFileValidationEnabled: &set.Validation, IsOrganizationTrail: new(false)}, nil
+		IsMultiRegionTrail: &set.MultiRegion, TrailARN: new(t.ARN()), LogFileValidationEnabled: &set.Validation, IsOrganizationTrail: new(false),
+		SnsTopicName: optional(t.TopicName), SnsTopicARN: optional(set.Topic), CloudWatchLogsLogGroupArn: optional(set.LogGroup),
+		CloudWatchLogsRoleArn: optional(set.LogRole)}, nil
 }
 
 func (s *api) checkSettings(set *trail.Settings) error {
@@ -207,7 +267,7 @@ func (s *api) updateTrail(ctx context.Context, c *call.Call, in *sdk.UpdateTrail
 	if err := s.checkSettings(set); err != nil {
 		return nil, err
 	}
-	if err := checkTargets(in.SnsTopicName, in.KmsKeyId, in.CloudWatchLogsLogGroupArn, in.CloudWatchLogsRoleArn, in.IsOrganizationTrail); err != nil {
+	if err := checkForeign(in.KmsKeyId, in.IsOrganizationTrail); err != nil {
 		return nil, err
 	}
 	if set.MultiRegion && !old.Settings.MultiRegion {
@@ -218,11 +278,16 @@ func (s *api) updateTrail(ctx context.Context, c *call.Call, in *sdk.UpdateTrail
 	if err := s.trails.CheckBucket(ctx, &t); err != nil {
 		return nil, err
 	}
+	if err := s.setTargets(&t, in.SnsTopicName, in.CloudWatchLogsLogGroupArn, in.CloudWatchLogsRoleArn); err != nil {
+		return nil, err
+	}
 	if err := s.trails.Put(c, &t); err != nil {
 		return nil, err
 	}
 	return &sdk.UpdateTrailOutput{Name: &t.Name, S3BucketName: &set.Bucket, S3KeyPrefix: optional(set.Prefix), IncludeGlobalServiceEvents: &set.GlobalEvents,
-		IsMultiRegionTrail: &set.MultiRegion, TrailARN: new(t.ARN()), LogFileValidationEnabled: &set.Validation, IsOrganizationTrail: new(false)}, nil
+		IsMultiRegionTrail: &set.MultiRegion, TrailARN: new(t.ARN()), LogFileValidationEnabled: &set.Validation, IsOrganizationTrail: new(false),
+		SnsTopicName: optional(t.TopicName), SnsTopicARN: optional(set.Topic), CloudWatchLogsLogGroupArn: optional(set.LogGroup),
+		CloudWatchLogsRoleArn: optional(set.LogRole)}, nil
 }
 
 func (s *api) deleteTrail(c *call.Call, in *sdk.DeleteTrailInput) (*sdk.DeleteTrailOutput, error) {
@@ -261,7 +326,9 @@ func sdkTrail(t *trail.State) types.Trail {
 	return types.Trail{Name: &t.Name, S3BucketName: &set.Bucket, S3KeyPrefix: optional(set.Prefix), IncludeGlobalServiceEvents: &set.GlobalEvents,
 		IsMultiRegionTrail: &set.MultiRegion, HomeRegion: &t.HomeRegion, TrailARN: new(t.ARN()), LogFileValidationEnabled: &set.Validation,
 		HasCustomEventSelectors: new(len(set.Selectors.Basic)+len(set.Selectors.Advanced) > 0),
-		HasInsightSelectors:     new(len(t.Settings.Insights) > 0), IsOrganizationTrail: new(false)}
+		HasInsightSelectors:     new(len(t.Settings.Insights) > 0), IsOrganizationTrail: new(false),
+		SnsTopicName: optional(t.TopicName), SnsTopicARN: optional(set.Topic), CloudWatchLogsLogGroupArn: optional(set.LogGroup),
+		CloudWatchLogsRoleArn: optional(set.LogRole)}
 }
 
 func (s *api) getTrail(c *call.Call, in *sdk.GetTrailInput) (*sdk.GetTrailOutput, error) {
@@ -331,13 +398,23 @@ func (s *api) getTrailStatus(c *call.Call, in *sdk.GetTrailStatusInput) (*sdk.Ge
 	if err != nil {
 		return nil, err
 	}
+	notified, err := s.trails.NotificationStatus(t.ARN(), region)
+	if err != nil {
+		return nil, err
+	}
+	logs, err := s.trails.LogsStatus(t.ARN())
+	if err != nil {
+		return nil, err
+	}
 	return &sdk.GetTrailStatusOutput{
 		IsLogging:          &t.Settings.Logging,
 		LatestDeliveryTime: timeOrNil(st.LatestDelivery), LatestDeliveryError: optional(st.Error),
 		LatestDigestDeliveryTime: timeOrNil(st.LatestDigestDelivery), LatestDigestDeliveryError: optional(st.DigestError),
 		StartLoggingTime: timeOrNil(t.Started), StopLoggingTime: timeOrNil(t.Stopped),
 		LatestDeliveryAttemptTime: new(timeText(st.LatestAttempt)), LatestDeliveryAttemptSucceeded: new(timeText(st.LatestAttemptOK)),
-		LatestNotificationAttemptTime: new(""), LatestNotificationAttemptSucceeded: new(""),
+		LatestNotificationTime: timeOrNil(notified.LastSuccess), LatestNotificationError: optional(notified.LastError),
+		LatestNotificationAttemptTime: new(timeText(notified.LastAttempt)), LatestNotificationAttemptSucceeded: new(timeText(notified.LastSuccess)),
+		LatestCloudWatchLogsDeliveryTime: timeOrNil(logs.LastSuccess), LatestCloudWatchLogsDeliveryError: optional(logs.LastError),
 		TimeLoggingStarted: new(timeText(t.Started)), TimeLoggingStopped: new(timeText(t.Stopped)),
 	}, nil
 }

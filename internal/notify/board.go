@@ -63,7 +63,11 @@ func (b *Board) failed(batch *kv.Batch, kind, owner string, at time.Time, cause 
 	b.update(batch, kind, owner, func(s *Status) { s.LastAttempt, s.LastError = at, Code(cause) })
 }
 
+// update changes an owner's status; nobody is told of messages without an owner.
 func (b *Board) update(batch *kv.Batch, kind, owner string, fn func(*Status)) {
+	if owner == "" {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s, err := b.get(kind, owner)

@@ -135,6 +135,8 @@ func Code(err error) string {
 		return "NotFound"
 	case errors.Is(err, ErrNotConfirmed):
 		return "SubscriptionNotConfirmed"
+	case errors.Is(err, ErrDenied):
+		return "AccessDenied"
 	case errors.As(err, &cert):
 		return "CertificateInvalid"
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
@@ -148,6 +150,8 @@ func Code(err error) string {
 var (
 	// ErrNotDeclared says that the settings do not have what is sent to.
 	ErrNotDeclared = errors.New("the settings file of --notifications does not declare it")
+	// ErrDenied says that who sends may not do so now.
+	ErrDenied = errors.New("access denied")
 	// ErrNotConfirmed says that an endpoint has yet to confirm its subscription.
 	ErrNotConfirmed = errors.New("the endpoint has not confirmed its subscription")
 )

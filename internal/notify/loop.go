@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"spoor/internal/crashpoint"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
 )
@@ -139,6 +140,7 @@ func (l *Loop) step(ctx context.Context) (time.Duration, error) {
 		return -1, l.commit(batch, 0, nil)
 	}
 	err = l.Sender.Send(ctx, batch.Messages)
+	crashpoint.Here("notify.sent")
 	now := l.Now().UTC()
 	switch {
 	case err == nil:
@@ -206,6 +208,7 @@ func (l *Loop) giveUp(batch Batch, n, attempts int, cause error, now time.Time) 
 	if err := l.Dead.Add(l.Target, attempts, cause, now, batch.Messages[:n]); err != nil {
 		return fmt.Errorf("writing dead letters: %w", err)
 	}
+	crashpoint.Here("notify.given-up")
 	l.Log.Error("notifications were given up and are in the dead-letter file", "target", l.Target, "messages", n,
 		"file", l.Dead.Name(), "err", cause)
 	return l.commit(batch, n, func(b *kv.Batch) { l.Board.failed(b, l.Kind, batch.Owner, now, cause) })

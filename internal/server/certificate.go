@@ -44,13 +44,7 @@ const (
 // renamed. The key is written before its certificate, so a certificate on disk
 // always has its key; a pair that does not match is made again.
 func loadTLS(dir string, hosts []string, now time.Time) (*tls.Config, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("creating %s: %w", dir, err)
-	}
-	ca, caKey, err := loadPair(dir, CAFile, caKeyFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		ca, caKey, err = makeCA(dir, now)
-	}
+	ca, caKey, err := loadCA(dir, now)
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +61,18 @@ func loadTLS(dir string, hosts []string, now time.Time) (*tls.Config, error) {
 			Certificate: [][]byte{cert.Raw, ca.Raw}, PrivateKey: key, Leaf: cert,
 		}},
 	}, nil
+}
+
+// loadCA reads the CA from dir, or makes it when there is none.
+func loadCA(dir string, now time.Time) (*x509.Certificate, crypto.Signer, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("creating %s: %w", dir, err)
+	}
+	ca, key, err := loadPair(dir, CAFile, caKeyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return makeCA(dir, now)
+	}
+	return ca, key, err
 }
 
 func stale(cert, ca *x509.Certificate, hosts []string, now time.Time) bool {

@@ -37,6 +37,7 @@ import (
 	"spoor/internal/keyspaces"
 	"spoor/internal/kv"
 	"spoor/internal/lake"
+	"spoor/internal/notify"
 	"spoor/internal/objects"
 	"spoor/internal/oidc"
 	"spoor/internal/s3"
@@ -74,6 +75,8 @@ type Server struct {
 	auth      *authenticator
 	issuers   *oidc.Verifier
 	history   *history.Index
+	notify    *notify.Manager
+	sns       *notify.SNSKey // nil without topics
 	trails    *trail.Manager
 	lake      *lake.Manager
 	registry  *s3.Registry
@@ -88,7 +91,8 @@ type Server struct {
 	cql   *cqlserver.Server
 	ends  Endpoints
 
-	cancel context.CancelFunc // of the journal's readers
+	readers context.Context // of the journal's readers
+	cancel  context.CancelFunc
 	// tails ends the live streams, which would hold up an orderly stop.
 	tails     context.Context
 	stopTails context.CancelFunc
@@ -118,7 +122,7 @@ func Start(ctx context.Context, cfg config.Config, log *slog.Logger) (*Server, e
 }
 
 func (s *Server) open(ctx context.Context) error {
-	steps := []func(context.Context) error{s.openStores, s.openIdentities, s.openTrails, s.openServices, s.openHTTP, s.openCQL, s.openDebug, s.announce}
+	steps := []func(context.Context) error{s.openStores, s.openIdentities, s.openTrails, s.openServices, s.openHTTP, s.runNotify, s.openCQL, s.openDebug, s.announce}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
@@ -185,7 +189,11 @@ func (s *Server) openIdentities(context.Context) error {
 	}
 	s.auth = &authenticator{directory: s.directory, guard: guard.New(s.cfg.MaxAuthFailures, time.Now), now: time.Now,
 		region: s.cfg.Region, class: s.cfg.Authenticator, log: s.log}
-	s.trails, err = trail.Open(trail.Config{Store: s.store, Journal: s.journal, Sealer: sealer, Log: s.log, Now: time.Now,
+	if err = s.openNotify(); err != nil {
+		return err
+	}
+	s.trails, err = trail.Open(trail.Config{Notify: s.notify, Roles: trailRoles{s.directory},
+		Store: s.store, Journal: s.journal, Sealer: sealer, Log: s.log, Now: time.Now,
 		Bucket:           &lateBucket{s},
 		DeliveryInterval: s.cfg.DeliveryInterval, DigestInterval: s.cfg.DigestInterval, CheckpointTo: s.cfg.CheckpointTo})
 	return err
@@ -220,7 +228,7 @@ func (s *Server) openTrails(context.Context) (err error) {
 	}
 	// The readers outlive Start's context: Stop ends them, after the calls.
 	ctx, cancel := context.WithCancel(context.Background())
-	s.cancel = cancel
+	s.readers, s.cancel = ctx, cancel
 	s.goes("event history", func() error { return s.history.Run(ctx) })
 	s.goes("delivery", func() error { return s.trails.Run(ctx) })
 	s.goes("event data stores", func() error { return s.lake.Run(ctx) })
@@ -337,6 +345,9 @@ func (s *Server) openHTTP(context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_spoor/health", s.health)
 	mux.HandleFunc("GET /_spoor/checkpoint-key", s.checkpointKey)
+	mux.HandleFunc("GET /_spoor/{name}", s.snsCertificate)
+	mux.HandleFunc("GET "+notify.ConfirmPath, s.notify.ServeConfirm)
+	mux.HandleFunc("GET "+notify.UnsubscribePath, s.notify.ServeUnsubscribe)
 	mux.HandleFunc("POST "+accountsPath, s.createAccount)
 	mux.Handle("/", s.handler)
 	s.http = &http.Server{Handler: patient(bare(mux, s.handler), s.cfg.ClientTimeout), ReadHeaderTimeout: s.cfg.ClientTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,

@@ -116,16 +116,7 @@ func (f *follower) load() error {
 }
 
 func (f *follower) loadChanges() ([]pendingChange, error) {
-	var out []pendingChange
-	err := f.m.cfg.Store.Scan(changePrefix(f.arn), func(k, v []byte) (bool, error) {
-		p := pendingChange{key: slices.Clone(k)}
-		if err := decodeRow(v, &p.change, &p.Version); err != nil {
-			return false, err
-		}
-		out = append(out, p)
-		return true, nil
-	})
-	return out, err
+	return loadChanges(f.m.cfg.Store, changePrefix(f.arn))
 }
 
 // run delivers until ctx ends or nothing is left to do.
@@ -254,15 +245,7 @@ func (f *follower) read(ctx context.Context) error {
 // starts logging includes it, every other is judged by what was before, so
 // that the record of a StopLogging is delivered too.
 func (f *follower) take(it *journal.Item) error {
-	var ch *pendingChange
-	if len(f.changes) > 0 {
-		id := it.Field(record.FieldEventID)
-		for i := range f.changes {
-			if f.changes[i].EventID == id {
-				ch = &f.changes[i]
-			}
-		}
-	}
+	ch := findChange(f.changes, it)
 	if ch != nil && !f.set.Logging {
 		if err := f.apply(ch, it.Seq-1); err != nil {
 			return err
@@ -296,7 +279,7 @@ func (f *follower) offer(it *journal.Item) error {
 		return nil // in a planned file already
 	}
 	s.saw(it.StreamSeq)
-	wanted, err := f.wants(it, region)
+	wanted, err := f.set.takes(it, region, f.home, f.arn, f.match, &f.ev)
 	if err != nil || !wanted {
 		return err
 	}
@@ -329,22 +312,22 @@ func (f *follower) cutOne(s *stream, seq, streamSeq uint64) error {
 	return f.commit(b)
 }
 
-// wants reports whether the trail takes a record of a region that it covers.
-// Insights on data events are one trail's, those on management events are of
-// every trail that has them on.
-func (f *follower) wants(it *journal.Item, region string) (bool, error) {
+// takes reports whether a trail with these settings takes a record of a region
+// that it covers. Insights on data events are one trail's, those on management
+// events are of every trail that has them on. ev is the caller's to reuse.
+func (s *Settings) takes(it *journal.Item, region, home, arn string, match *matcher, ev *entryEvent) (bool, error) {
 	if it.Category != record.Insight {
-		f.ev.set(&it.Entry)
-		return f.set.inRegion(f.home, region, &f.ev) && f.match.matches(&f.ev), nil
+		ev.set(&it.Entry)
+		return s.inRegion(home, region, ev) && match.matches(ev), nil
 	}
-	if len(f.set.Insights) == 0 {
+	if len(s.Insights) == 0 {
 		return false, nil
 	}
 	r, err := record.ParseInsight(it.JSON)
 	if err != nil {
 		return false, fmt.Errorf("record %d: %w", it.Seq, err)
 	}
-	return f.set.WantsInsight(r.Details.InsightType, r.SourceCategory()) && (r.Source == "" || r.Source == f.arn), nil
+	return s.WantsInsight(r.Details.InsightType, r.SourceCategory()) && (r.Source == "" || r.Source == arn), nil
 }
 
 // apply puts a change in force after the record seq.

@@ -14,6 +14,7 @@ import (
 	"spoor/internal/call"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
+	"spoor/internal/notify"
 	"spoor/internal/record"
 )
 
@@ -38,6 +39,10 @@ type Config struct {
 	DeliveryInterval, DigestInterval time.Duration
 	// CheckpointTo are the places that checkpoints are published to (ParsePlace).
 	CheckpointTo []string
+	// Notify brings notifications out; nil where trails have none.
+	Notify *notify.Manager
+	// Roles are asked before a trail sends to a log group.
+	Roles Roles
 }
 
 // Manager knows the trails and runs their delivery. It is safe for concurrent
@@ -115,7 +120,7 @@ func Open(c Config) (*Manager, error) {
 	m.version.Store(1)
 	m.run.followers = map[string]*follower{}
 	m.run.failed = make(chan error, 1)
-	return m, nil
+	return m, m.followAllLogs()
 }
 
 // Version implements call.Selector.
@@ -178,6 +183,14 @@ func (m *Manager) Put(c *call.Call, t *State) error {
 	if old != nil {
 		before = old.Settings
 	}
+	if t.Settings.Topic != "" && t.Settings.Topic != before.Topic {
+		m.validateTopic(c, t.Settings.Topic)
+	}
+	if (before.sendsLogs() || t.Settings.sendsLogs()) && !reflect.DeepEqual(before, t.Settings) {
+		if err := m.putLogChange(c, t.ARN(), t.Settings); err != nil {
+			return err
+		}
+	}
 	delivers := (before.Logging || t.Settings.Logging) && !reflect.DeepEqual(before, t.Settings)
 	if delivers {
 		if err := m.putChange(c, t.ARN(), t.Settings); err != nil {
@@ -197,6 +210,11 @@ func (m *Manager) Delete(c *call.Call, t *State) error {
 		s.Logging = false
 		if err := m.putChange(c, t.ARN(), s); err != nil {
 			return err
+		}
+		if t.Settings.sendsLogs() {
+			if err := m.putLogChange(c, t.ARN(), s); err != nil {
+				return err
+			}
 		}
 	}
 	c.Tx.OnCommit(func() { m.replace(t.ARN(), nil, t.Settings.Logging) })

@@ -19,6 +19,7 @@ import (
 	"spoor/internal/call"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
+	"spoor/internal/notify"
 	"spoor/internal/record"
 )
 
@@ -137,6 +138,21 @@ type rig struct {
 	path   *call.Path
 	f      *follower
 	ids    int
+	// notifications are declared when there are settings.
+	settings *notify.Settings
+	notify   *notify.Manager
+	roles    fakeRoles
+}
+
+// fakeRoles are roles that may do anything but what a test takes away.
+type fakeRoles struct{ untrusted, denied *string }
+
+func (f fakeRoles) MayAssume(role, _, _ string) (bool, error) {
+	return f.untrusted == nil || *f.untrusted != role, nil
+}
+
+func (f fakeRoles) May(role, action, _ string) bool {
+	return f.denied == nil || *f.denied != role || action != "logs:PutLogEvents"
 }
 
 func newRig(t testing.TB, fs vfs.FS, b *memory) *rig {
@@ -156,7 +172,13 @@ func (r *rig) open() {
 		r.t.Fatal(err)
 	}
 	clock := func() time.Time { return r.now }
-	r.m, err = Open(Config{Store: r.store, Journal: r.jr, Bucket: r.bucket, Sealer: plainSealer{}, Log: quiet, Now: clock,
+	if r.settings != nil {
+		if r.notify, err = notify.Open(notify.Config{Settings: r.settings, Store: r.store, Commit: r.jr, Log: quiet, Now: clock, SNS: &notify.SNSKey{}}); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	r.m, err = Open(Config{Notify: r.notify, Roles: r.roles,
+		Store: r.store, Journal: r.jr, Bucket: r.bucket, Sealer: plainSealer{}, Log: quiet, Now: clock,
 		DeliveryInterval: 15 * time.Second, DigestInterval: time.Hour})
 	if err != nil {
 		r.t.Fatal(err)

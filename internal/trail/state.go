@@ -25,6 +25,11 @@ type Settings struct {
 	Validation   bool      `json:"validation"`
 	Selectors    Selectors `json:"selectors"`
 	Insights     []Insight `json:"insights,omitempty"`
+	// Topic is the ARN of the SNS topic that is told of log files, LogGroup that
+	// of the log group that gets the records, by the role LogRole; each may be "".
+	Topic    string `json:"topic,omitempty"`
+	LogGroup string `json:"logGroup,omitempty"`
+	LogRole  string `json:"logRole,omitempty"`
 }
 
 // WantsInsight reports whether a trail has Insights of a type on events of a
@@ -59,6 +64,7 @@ type State struct {
 	Name       string    `json:"name"`
 	Settings   Settings  `json:"settings"`
 	Tags       []Tag     `json:"tags,omitempty"`
+	TopicName  string    `json:"topicName,omitempty"` // of Settings.Topic, as it was given
 	Created    time.Time `json:"created"`
 	Started    time.Time `json:"started,omitzero"` // last StartLogging
 	Stopped    time.Time `json:"stopped,omitzero"` // last StopLogging

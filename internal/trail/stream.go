@@ -99,6 +99,7 @@ type plan struct {
 	Newest     string    `json:"newest,omitempty"`
 	Planned    time.Time `json:"planned"`
 	Listed     bool      `json:"listed,omitempty"` // goes into a digest
+	Topic      string    `json:"topic,omitempty"`  // of a log file: who is told of its delivery
 	// Of a listed log file: the Merkle tree before it, and its subtrees.
 	Before tree.Frontier `json:"before,omitzero"`
 	Sums   []tree.Hash   `json:"sums,omitempty"`
@@ -209,7 +210,7 @@ func (s *stream) cut(b *kv.Batch, pos uint64) error {
 	p := plan{
 		Version: formatVersion, Bucket: s.f.set.Bucket, Key: name(now, uniqueName()), Hash: sum,
 		First: s.Covered + 1, Last: s.seen, Skipped: s.skipped, Count: s.count, Oldest: s.oldest.UTC().Format(digest.TimeLayout),
-		Newest: s.newest.UTC().Format(digest.TimeLayout), Planned: now, Listed: s.Chain.Open && !s.Chain.Closing,
+		Newest: s.newest.UTC().Format(digest.TimeLayout), Planned: now, Listed: s.Chain.Open && !s.Chain.Closing, Topic: s.f.set.Topic,
 	}
 	if err := s.grow(&p); err != nil {
 		return err

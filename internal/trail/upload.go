@@ -107,7 +107,9 @@ func (s *stream) upload(ctx context.Context, p *plan, body []byte) error {
 func (s *stream) confirm(key []byte, p *plan, at time.Time) error {
 	b := s.f.m.cfg.Store.NewBatch()
 	b.Delete(key)
+	owed := func() {}
 	if !at.IsZero() {
+		owed = s.oweNotification(b, p, at)
 		if p.Digest {
 			s.LatestDigestDelivery = at
 			s.DeliveredDigest = &digest.Link{Bucket: p.Bucket, Object: p.Key, Hash: p.Hash, Signature: p.Signature}
@@ -134,6 +136,7 @@ func (s *stream) confirm(key []byte, p *plan, at time.Time) error {
 	} else {
 		crashpoint.Here("trail.confirmed")
 	}
+	owed()
 	s.head++
 	if p.Listed {
 		s.logs--
