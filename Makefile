@@ -10,7 +10,7 @@ RACE    := ./internal/journal/... ./internal/call/... ./internal/kv/... ./intern
            ./internal/trail/... ./internal/bridge/... ./internal/lake/... ./internal/history/... ./internal/cql/... ./internal/keyspaces/...
 FUZZTIME ?= 10s
 
-.PHONY: build run test race lint vuln bench fuzz oracle crash tour clients operations terraform clean
+.PHONY: build run test race lint vuln bench fuzz oracle peers crash tour clients operations terraform clean
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/spoor
@@ -51,6 +51,10 @@ oracle:
 	javac -d $(RULER) -cp '$(RULER)/*' internal/eventpattern/testdata/ruler/EventRuler.java
 	EVENT_RULER="java -cp '$(CURDIR)/$(RULER):$(CURDIR)/$(RULER)/*' EventRuler" \
 		$(GO) test -tags oracle -count 1 -v -run TestOracle ./internal/eventpattern/ $(ORACLEFLAGS)
+
+# Sends events to Apache Kafka and to ElasticMQ, an SQS. Needs a JDK and Maven.
+peers:
+	./test/peers.sh bin/peers
 
 # Kills the server with SIGKILL under load, ROUNDS times, at random times and
 # points, with a failing bucket mixed in. SEED repeats a schedule; the data of a
