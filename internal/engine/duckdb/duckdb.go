@@ -227,6 +227,11 @@ func (e *Engine) prepare(ctx context.Context, conn *sql.Conn, threads int, spill
 		for _, p := range r.Parquet {
 			files = append(files, quote(p.Path))
 		}
+		for _, x := range r.Stretches {
+			if x.Pack != "" {
+				files = append(files, quote(x.Pack))
+			}
+		}
 	}
 	if len(files) > 0 {
 		settings = append(settings, "SET allowed_paths=["+strings.Join(files, ", ")+"]")

@@ -40,8 +40,10 @@ type Relation struct {
 	// case; one that no file has is NULL.
 	Parquet []File
 	// Extra are further columns of a Parquet relation, whose values each File
-	// gives.
+	// gives; of Stretches, each Source.
 	Extra []Column
+	// Stretches are the rows in order, instead of Parts and Parquet.
+	Stretches []Stretch
 }
 
 // absent stands for the columns of a relation of which the query wants none:
@@ -51,6 +53,8 @@ var absent = Column{Name: "$", Type: "BOOLEAN"}
 // load makes a relation known to the engine under its name.
 func load(ctx context.Context, conn *sql.Conn, r *Relation, s *scans) error {
 	switch {
+	case len(r.Stretches) > 0:
+		return loadStretches(ctx, conn, r, s)
 	case len(r.Parquet) > 0 && len(r.Parts) > 0:
 		return loadBoth(ctx, conn, r, s)
 	case len(r.Parquet) > 0:
