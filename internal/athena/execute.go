@@ -266,7 +266,7 @@ func (r *resolver) Table(catalog, database, name string) (*sql.Table, error) {
 }
 
 // rewrite turns a query into the engine's dialect and its relations.
-func (s *Service) rewrite(ctx context.Context, e *execution, q *sql.Query) (*sql.Rewritten, []duckdb.Relation, error) {
+func (s *Service) rewrite(ctx context.Context, e *execution, q *sql.Query) (*sql.Rewritten, relations, error) {
 	began := s.cfg.Now()
 	defer func() { e.PlanTime = s.cfg.Now().Sub(began) }()
 	r := &resolver{ctx: ctx, s: s, e: e, tables: map[string]*glue.Table{}, names: map[string]string{}}
@@ -277,13 +277,14 @@ func (s *Service) rewrite(ctx context.Context, e *execution, q *sql.Query) (*sql
 	if err != nil {
 		return nil, nil, err
 	}
-	var rels []duckdb.Relation
+	var rels relations
 	for name, t := range r.tables {
 		rel, err := s.relation(ctx, e, name, t, out)
+		rels = append(rels, rel)
 		if err != nil {
+			rels.close()
 			return nil, nil, err
 		}
-		rels = append(rels, rel)
 	}
 	return out, rels, nil
 }
@@ -293,11 +294,30 @@ func (s *Service) rewrite(ctx context.Context, e *execution, q *sql.Query) (*sql
 const maxResult = 4 << 30
 
 // query runs a SELECT and writes its result as CSV.
-func (s *Service) query(ctx context.Context, e *execution, q *sql.Query) (err error) {
+func (s *Service) query(ctx context.Context, e *execution, q *sql.Query) error {
 	rewritten, rels, err := s.rewrite(ctx, e, q)
 	if err != nil {
 		return err
 	}
+	defer rels.close()
+	best, copied := rels.best()
+	err = s.answer(ctx, e, rewritten, best)
+	var own *queryError
+	if err == nil || !copied || ctx.Err() != nil || errors.As(err, &own) {
+		return err
+	}
+	// How a query fails is for the objects to say, and whether it does.
+	failed := err
+	if err = s.answer(ctx, e, rewritten, rels.plain()); err == nil {
+		s.cfg.Log.Warn("columnar copies of log files could not be read and are made again", "query", e.ID, "err", failed)
+		rels.forget()
+	}
+	return err
+}
+
+// answer runs a rewritten query over its relations and writes the result.
+func (s *Service) answer(ctx context.Context, e *execution, rewritten *sql.Rewritten, rels []duckdb.Relation) (err error) {
+	e.Rows = 0
 	out := &spool{dir: s.cfg.TempDir}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	var cols []column
@@ -375,11 +395,13 @@ func (s *Service) explainQuery(ctx context.Context, e *execution, n *sql.Explain
 	if err != nil {
 		return err
 	}
+	defer rels.close()
 	// A plan over the files would name them as the host does.
-	for i := range rels {
-		rels[i].Parquet, rels[i].Parts = nil, nil
+	plain := rels.plain()
+	for i := range plain {
+		plain[i].Parquet, plain[i].Parts = nil, nil
 	}
-	lines, err := s.cfg.Engine.Explain(ctx, rewritten.SQL, rels)
+	lines, err := s.cfg.Engine.Explain(ctx, rewritten.SQL, plain)
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,10 @@ package athena
 
 import (
 	"context"
+	"crypto/md5"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -127,7 +129,9 @@ func (s *store) List(_ context.Context, bucket, prefix, after string, fn func(ob
 		}
 		info, err := d.Info()
 		if key := filepath.ToSlash(rel); err == nil && strings.HasPrefix(key, prefix) && key > after {
-			items = append(items, objects.Item{Key: key, Size: info.Size()})
+			var body []byte
+			body, err = os.ReadFile(p)
+			items = append(items, objects.Item{Key: key, Size: info.Size(), ETag: fmt.Sprintf("%x", md5.Sum(body)), LastModified: info.ModTime()})
 		}
 		return err
 	})

@@ -20,6 +20,7 @@ import (
 	"spoor/internal/athena/sql"
 	"spoor/internal/aws"
 	"spoor/internal/call"
+	"spoor/internal/columnar"
 	"spoor/internal/engine/duckdb"
 	"spoor/internal/glue"
 	"spoor/internal/journal"
@@ -69,6 +70,8 @@ type Config struct {
 	Engine  *duckdb.Engine
 	Objects Objects
 	Buckets Buckets
+	// Copies are columnar copies of log files; nil for none.
+	Copies  *columnar.Cache
 	Workers int    // queries that run at a time
 	TempDir string // for results that are too large for memory; "" for the system's
 	Now     func() time.Time

@@ -12,6 +12,7 @@ import (
 	"spoor/internal/athena/serde"
 	"spoor/internal/athena/sql"
 	"spoor/internal/call"
+	"spoor/internal/columnar"
 	"spoor/internal/engine/duckdb"
 	"spoor/internal/glue"
 	"spoor/internal/objects"
@@ -115,8 +116,8 @@ func (w *wanted) values(x file) ([]any, error) {
 
 // relation makes a table's rows available under a name: only the columns that
 // the query names, only the partitions that its predicates leave.
-func (s *Service) relation(ctx context.Context, e *execution, name string, t *glue.Table, q *sql.Rewritten) (duckdb.Relation, error) {
-	rel := duckdb.Relation{Name: name}
+func (s *Service) relation(ctx context.Context, e *execution, name string, t *glue.Table, q *sql.Rewritten) (relation, error) {
+	rel := relation{Relation: duckdb.Relation{Name: name}}
 	format, err := serde.FormatOf(t)
 	if err != nil {
 		return rel, userError(1200, "%s", err)
@@ -129,7 +130,7 @@ func (s *Service) relation(ctx context.Context, e *execution, name string, t *gl
 	if err != nil {
 		return rel, err
 	}
-	files, err := s.files(ctx, e, t, places)
+	files, listings, err := s.files(ctx, e, t, places)
 	if err != nil {
 		return rel, err
 	}
@@ -151,65 +152,72 @@ func (s *Service) relation(ctx context.Context, e *execution, name string, t *gl
 	if err != nil {
 		return rel, err
 	}
-	rel.Columns = append(rel.Columns, w.extra()...)
-	for _, x := range files {
-		fixed, err := w.values(x)
-		if err != nil {
+	own := rel.Columns
+	rel.Columns = append(rel.Columns[:len(own):len(own)], w.extra()...)
+	fixed := make([][]any, len(files))
+	for i, x := range files {
+		if fixed[i], err = w.values(x); err != nil {
 			return rel, err
 		}
 		rel.Parts = append(rel.Parts, func(ctx context.Context, emit func([]any) error) error {
-			whole := make([]any, len(w.columns)+len(fixed))
-			copy(whole[len(w.columns):], fixed)
+			whole := make([]any, len(w.columns)+len(fixed[i]))
+			copy(whole[len(w.columns):], fixed[i])
 			return s.readFile(ctx, rd, x, func(row []any) error {
 				copy(whole, row)
 				return emit(whole)
 			})
 		})
 	}
-	return rel, nil
+	if format == serde.CloudTrail && s.cfg.Copies != nil && w.copied() {
+		err = s.fromCopies(&rel, t, own, w.extra(), listings, fixed)
+	}
+	return rel, err
 }
 
 // files lists the objects at a table's places, hidden ones left out, and asks
-// for the caller's right to read them.
-func (s *Service) files(ctx context.Context, e *execution, t *glue.Table, places []place) ([]file, error) {
-	var out []file
+// for the caller's right to read them. The listings have the same objects in
+// the same order.
+func (s *Service) files(ctx context.Context, e *execution, t *glue.Table, places []place) (out []file, listings []columnar.Listing, err error) {
 	for _, p := range places {
 		bucket, prefix, ok := splitLocation(p.location)
 		if !ok {
-			return nil, userError(1000, "HIVE_METASTORE_ERROR: the location %s of table %s.%s is no S3 path", p.location, t.Database, t.Name)
+			return nil, nil, userError(1000, "HIVE_METASTORE_ERROR: the location %s of table %s.%s is no S3 path", p.location, t.Database, t.Name)
 		}
 		prefix = folder(prefix)
 		if !s.cfg.Buckets.Exists(bucket) {
-			return nil, userError(1000, "HIVE_FILESYSTEM_ERROR: The specified bucket does not exist: %s", bucket)
+			return nil, nil, userError(1000, "HIVE_FILESYSTEM_ERROR: The specified bucket does not exist: %s", bucket)
 		}
-		list := s.onBucket(e.call, "s3:ListBucket", bucket, "")
-		list.Context = map[string][]string{"s3:prefix": {prefix}}
+		may := s.onBucket(e.call, "s3:ListBucket", bucket, "")
+		may.Context = map[string][]string{"s3:prefix": {prefix}}
 		denied := fmt.Sprintf("PERMISSION_DENIED: Access Denied when reading s3://%s/%s", bucket, prefix)
-		if err := s.allowed(ctx, e, denied, list); err != nil {
-			return nil, err
+		if err := s.allowed(ctx, e, denied, may); err != nil {
+			return nil, nil, err
 		}
 		var perms []call.Permission
-		err := s.cfg.Objects.List(ctx, bucket, prefix, "", func(i objects.Item) bool {
+		list := columnar.Listing{Bucket: bucket, Prefix: prefix}
+		err = s.cfg.Objects.List(ctx, bucket, prefix, "", func(i objects.Item) bool {
 			if !hidden(strings.TrimPrefix(i.Key, prefix)) && i.Size > 0 {
 				out = append(out, file{bucket, i.Key, p.values})
+				list.Objects = append(list.Objects, columnar.Object{Bucket: bucket, Key: i.Key, ETag: i.ETag, Size: i.Size, Modified: i.LastModified})
 				perms = append(perms, s.onBucket(e.call, "s3:GetObject", bucket, i.Key))
 				e.Scanned += i.Size
 			}
 			return ctx.Err() == nil && !e.tooMuch()
 		})
 		if err != nil {
-			return nil, fmt.Errorf("listing a table's files: %w", err)
+			return nil, nil, fmt.Errorf("listing a table's files: %w", err)
 		}
 		if e.tooMuch() {
-			return nil, userError(1000, "Bytes scanned limit was exceeded")
+			return nil, nil, userError(1000, "Bytes scanned limit was exceeded")
 		}
 		if len(perms) > 0 {
 			if err := s.allowed(ctx, e, denied, perms...); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
+		listings = append(listings, list)
 	}
-	return out, ctx.Err()
+	return out, listings, ctx.Err()
 }
 
 // folder completes a prefix so that it ends at a folder's border.

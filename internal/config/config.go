@@ -63,7 +63,10 @@ type Config struct {
 	CacheMB       int `name:"cache-mb" help:"Block cache and write buffers of the embedded store, in MiB." default:"64" env:"SPOOR_CACHE_MB"`
 	QueryMemoryMB int `name:"query-memory-mb" help:"Memory that one SQL engine may use, in MiB." default:"2048" env:"SPOOR_QUERY_MEMORY_MB"`
 	QueryWorkers  int `help:"SQL queries that run at a time; further ones queue." default:"4" env:"SPOOR_QUERY_WORKERS"`
-	MaxFrameMB    int `name:"max-frame-mb" help:"Largest CQL frame that is read, in MiB (1 to 256)." default:"16" env:"SPOOR_MAX_FRAME_MB"`
+	// Columnar copies are a cache: they can be switched off and on at any time.
+	Columnar   string `help:"Keep columnar copies of the trail's log files that Athena queries read, so that the next query is fast." enum:"on,off" default:"on" env:"SPOOR_COLUMNAR"`
+	ColumnarMB int    `name:"columnar-mb" help:"Disk that columnar copies may take, in MiB; the least recently used go first." default:"8192" env:"SPOOR_COLUMNAR_MB"`
+	MaxFrameMB int    `name:"max-frame-mb" help:"Largest CQL frame that is read, in MiB (1 to 256)." default:"16" env:"SPOOR_MAX_FRAME_MB"`
 	// ClientTimeout keeps clients that send slowly, or nothing, from holding
 	// connections.
 	ClientTimeout time.Duration `help:"How long a client may take for a request's headers or a login to CQL, and for each pause inside a body (1s to 10m)." default:"30s" env:"SPOOR_CLIENT_TIMEOUT"`
@@ -84,7 +87,7 @@ func Default() Config {
 		HistoryRetention: 90 * 24 * time.Hour, MaskThreshold: 2, ClusterName: "Amazon Keyspaces",
 		Authenticator:   "org.apache.cassandra.auth.PasswordAuthenticator",
 		MaxAuthFailures: 300,
-		CacheMB:         64, QueryMemoryMB: 2048, QueryWorkers: 4, MaxFrameMB: 16, ClientTimeout: 30 * time.Second, LogLevel: "info",
+		CacheMB:         64, QueryMemoryMB: 2048, QueryWorkers: 4, Columnar: "on", ColumnarMB: 8192, MaxFrameMB: 16, ClientTimeout: 30 * time.Second, LogLevel: "info",
 	}
 }
 
@@ -152,6 +155,10 @@ func (c *Config) Validate() error {
 	size("cache-mb", c.CacheMB, 1, 1<<20)
 	size("query-memory-mb", c.QueryMemoryMB, 64, 1<<20)
 	size("query-workers", c.QueryWorkers, 1, 256)
+	if c.Columnar != "on" && c.Columnar != "off" {
+		bad("columnar", "%q is neither on nor off", c.Columnar)
+	}
+	size("columnar-mb", c.ColumnarMB, 1, 1<<30)
 	size("max-frame-mb", c.MaxFrameMB, 1, 256)
 	return errors.Join(errs...)
 }

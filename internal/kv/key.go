@@ -16,6 +16,7 @@ const (
 	SpaceState   Space = 0x07 // services' state: Key(SpaceState, service, table, account, region, id…)
 	SpaceDeliver Space = 0x08 // trail delivery: files and digests being delivered
 	SpaceLake    Space = 0x09 // event data stores: their events and what reads for them
+	SpaceCopy    Space = 0x0A // columnar copies of log files: which there are
 	SpaceCQL     Space = 0x10 // CQL rows
 	SpaceSecret  Space = 0x11 // sealed secrets
 )

@@ -24,6 +24,7 @@ import (
 	"spoor/internal/awshttp"
 	"spoor/internal/call"
 	"spoor/internal/cloudtrail"
+	"spoor/internal/columnar"
 	"spoor/internal/config"
 	"spoor/internal/cql/frame"
 	cqlserver "spoor/internal/cql/server"
@@ -289,8 +290,12 @@ func (s *Server) openServices(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	copies, err := s.openCopies()
+	if err != nil {
+		return err
+	}
 	s.athena, err = athena.Open(athena.Config{Store: s.store, Journal: s.journal, Auth: s.directory, Path: s.path, Catalog: catalog, Engine: s.engine,
-		Objects: s.objects, Buckets: s.registry, Workers: s.cfg.QueryWorkers, Now: time.Now, Log: s.log})
+		Objects: s.objects, Buckets: s.registry, Copies: copies, Workers: s.cfg.QueryWorkers, Now: time.Now, Log: s.log})
 	if err != nil {
 		return err
 	}
@@ -304,6 +309,21 @@ func (s *Server) openServices(context.Context) (err error) {
 		},
 	})
 	return err
+}
+
+// openCopies opens the columnar copies of log files and begins to make them; a
+// server that is to have none removes them.
+func (s *Server) openCopies() (*columnar.Cache, error) {
+	cfg := columnar.Config{Store: s.store, Journal: s.journal, Engine: s.engine, Objects: s.objects, Dir: filepath.Join(s.cfg.Data, "columnar"),
+		Limit: int64(s.cfg.ColumnarMB) << 20, Now: time.Now, Log: s.log}
+	if s.cfg.Columnar == "off" {
+		return nil, columnar.Discard(cfg)
+	}
+	c, err := columnar.Open(cfg)
+	if err == nil {
+		s.goes("columnar copies", func() error { return c.Run(s.readers) })
+	}
+	return c, err
 }
 
 // schemaChanged passes changes made by the HTTP API on to CQL clients.
