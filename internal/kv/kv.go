@@ -127,6 +127,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return pebble.ValueSeparationPolicy{Enabled: true, MinimumSize: separateFrom, MaxBlobReferenceDepth: 10,
 			RewriteMinimumAge: time.Hour, TargetGarbageRatio: 0.3}
 	}
+	po.Experimental.SpanPolicyFunc = spans
 	db, err := pebble.Open(dir, po)
 	if errors.Is(err, syscall.EAGAIN) {
 		return nil, fmt.Errorf("opening the store in %s: %w: %w", filepath.Clean(dir), ErrInUse, err)
@@ -139,6 +140,19 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
+}
+
+// spans keeps the journal's keys in tables of their own. They come in order, so
+// such tables never overlap and move down the levels as they are; in one table
+// with other keys they would be written again, with their values in time, as
+// often as the others are.
+func spans(start []byte) (pebble.SpanPolicy, []byte, error) {
+	for _, end := range [...]Space{SpaceJournal, SpaceJournal + 1} {
+		if start[0] < byte(end) {
+			return pebble.SpanPolicy{}, []byte{byte(end)}, nil
+		}
+	}
+	return pebble.SpanPolicy{}, nil, nil
 }
 
 func (s *Store) checkFormat() error {
