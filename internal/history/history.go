@@ -33,8 +33,10 @@ const (
 	// batchRecords bounds the records of one index commit.
 	batchRecords = 8192
 	// gather is how long records collect before they are indexed, unless somebody
-	// looks for them: the more there are, the fewer keys each takes.
-	gather = 100 * time.Millisecond
+	// looks for them: the more there are, the fewer keys each takes. More than
+	// gatherRecords would no longer be in the journal's memory.
+	gather        = 100 * time.Millisecond
+	gatherRecords = 4096
 	// cursorEvery is how many records without an index entry are read at most
 	// before the cursor moves all the same.
 	cursorEvery = 16384
@@ -195,12 +197,18 @@ func (x *Index) Run(ctx context.Context) error {
 
 // gather lets records collect.
 func (x *Index) gather(ctx context.Context) {
-	t := time.NewTimer(gather)
-	defer t.Stop()
+	timed, cancel := context.WithTimeout(ctx, gather)
+	defer cancel()
+	enough := make(chan struct{})
+	go func() {
+		defer close(enough)
+		_, _ = x.cfg.Journal.Wait(timed, x.position()+gatherRecords) // its end is no error
+	}()
 	select {
-	case <-t.C:
 	case <-x.wanted:
-	case <-ctx.Done():
+		cancel()
+		<-enough
+	case <-enough:
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 // recentBytes bounds the records that are kept in memory for the readers, in
 // bytes: some seconds of a busy server, which is more than readers lag.
-const recentBytes = 8 << 20
+const recentBytes = 16 << 20
 
 // recent is the journal's end in memory. Event history, delivery and the tail
 // all follow closely; without it each of them would read every record back

@@ -25,8 +25,10 @@ const (
 	// its position durable although it delivered nothing.
 	cursorEvery = 16384
 	// gather is how long a follower lets records collect after it was woken, so
-	// that it reads many at a time on a busy server.
-	gather = 50 * time.Millisecond
+	// that it reads many at a time on a busy server, but not so many that they are
+	// no longer in the journal's memory.
+	gather        = 50 * time.Millisecond
+	gatherRecords = 2048
 	// faultPause is the pause after an error that is not the bucket's.
 	faultPause = 5 * time.Second
 )
@@ -163,7 +165,10 @@ func (f *follower) wait(ctx context.Context, next time.Time) bool {
 	if _, err := f.m.cfg.Journal.Wait(timed, after); err != nil {
 		return ctx.Err() == nil
 	}
-	return pause(ctx, min(gather, d))
+	gathering, stop := context.WithTimeout(ctx, min(gather, d))
+	defer stop()
+	_, _ = f.m.cfg.Journal.Wait(gathering, after+gatherRecords) // its end is no error
+	return ctx.Err() == nil
 }
 
 func pause(ctx context.Context, d time.Duration) bool {
