@@ -249,4 +249,41 @@ func TestSignature(t *testing.T) {
 	}
 }
 
+// BenchmarkSource is what a rule's target costs for each record.
+func BenchmarkSource(b *testing.B) {
+	for name, pattern := range map[string]string{
+		"passed over by name":  `{"source":["aws.athena"],"detail":{"eventName":["DeleteNamedQuery"]}}`,
+		"passed over by event": `{"source":["aws.athena"],"detail":{"userIdentity":{"userName":["bob"]}}}`,
+		"matched":              `{"source":["aws.athena"]}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			w := newWorld(b)
+			l := w.loops(b, `[{"name":"r","eventPattern":`+pattern+`,"targets":[{"nats":{"url":"nats://127.0.0.1:1","subject":"s"}}]}]`)[0]
+			const records = 20000
+			for range records {
+				w.add(b, record.Record{RequestParameters: []byte(`{"queryString":"SELECT 1","workGroup":"primary"}`)})
+			}
+			src, ok := l.Source.(*source)
+			if !ok {
+				b.Fatal("another source")
+			}
+			src.limit = records + 1
+			b.ReportAllocs()
+			for b.Loop() {
+				src.scanned, src.pending = 0, nil
+				for src.scanned < records {
+					at := src.scanned
+					if err := src.fill(b.Context()); err != nil {
+						b.Fatal(err)
+					}
+					if src.scanned == at {
+						src.pending = nil // a full batch
+					}
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/records, "ns/record")
+		})
+	}
+}
+
 var _ notify.Source = (*source)(nil)

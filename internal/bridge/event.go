@@ -21,11 +21,30 @@ const (
 	Disabled    = "DISABLED"
 )
 
-// event is what of a record is known before it is made an EventBridge event.
+// event is a record on its way to be an EventBridge event.
 type event struct {
-	detailType, source, account, region string
-	eventName                           string
-	read                                bool // reaches rules in state EnabledRead only
+	item       *journal.Item
+	detailType string
+	eventName  string
+	read       bool // reaches rules in state EnabledRead only
+}
+
+// known are the paths of an event that decide most records without making it;
+// event.known has their values.
+var known = []string{"source", "detail-type", "account", "region", "detail.eventName"}
+
+func (e *event) known(path int) string {
+	switch path {
+	case 0:
+		return e.source()
+	case 1:
+		return e.detailType
+	case 2:
+		return e.item.Field(record.FieldAccount)
+	case 3:
+		return e.item.Field(record.FieldRegion)
+	}
+	return e.eventName
 }
 
 // detailTypes are the detail types by the record's eventType. A sign-in's is
@@ -38,22 +57,29 @@ var detailTypes = map[string]string{
 	"AwsCloudTrailInsight": "AWS Insight via CloudTrail",
 }
 
-// describe reads what decides about an event; ok is false for records that
+// describe reads what decides about an event; it is false for records that
 // CloudTrail sends to EventBridge in no case.
-func describe(it *journal.Item) (e event, ok bool) {
-	if e.detailType, ok = detailTypes[it.Field(record.FieldEventType)]; !ok {
-		return e, false
+func (e *event) describe() bool {
+	eventType := "AwsApiCall"
+	if !e.item.Is(record.FieldEventType, eventType) {
+		eventType = e.item.Field(record.FieldEventType)
 	}
-	e.account, e.region, e.eventName = it.Field(record.FieldAccount), it.Field(record.FieldRegion), it.Field(record.FieldEventName)
-	service, _, _ := strings.Cut(it.Field(record.FieldEventSource), ".")
-	switch {
-	case e.detailType == "AWS Insight via CloudTrail":
-		service = "cloudtrail"
-	case it.Category == record.Management:
-		e.read = it.ReadOnly && readByName(e.eventName)
+	var ok bool
+	if e.detailType, ok = detailTypes[eventType]; !ok {
+		return false
 	}
-	e.source = "aws." + service
-	return e, true
+	e.eventName = e.item.Field(record.FieldEventName)
+	e.read = e.item.Category == record.Management && e.item.ReadOnly && readByName(e.eventName)
+	return true
+}
+
+// source is the event's source: the record's eventSource in EventBridge's form.
+func (e *event) source() string {
+	if e.detailType == detailTypes["AwsCloudTrailInsight"] {
+		return "aws.cloudtrail"
+	}
+	service, _, _ := strings.Cut(e.item.Field(record.FieldEventSource), ".")
+	return "aws." + service
 }
 
 // readByName reports whether EventBridge counts a read-only call among those
@@ -68,7 +94,8 @@ func readByName(name string) bool {
 }
 
 // append writes the whole event.
-func (e *event) append(dst []byte, it *journal.Item, id string) []byte {
+func (e *event) append(dst []byte, id string) []byte {
+	it := e.item
 	str := func(key, value string) {
 		dst = append(append(append(dst, '"'), key...), '"', ':')
 		dst = append(record.AppendString(dst, value), ',')
@@ -77,10 +104,10 @@ func (e *event) append(dst []byte, it *journal.Item, id string) []byte {
 	str("version", "0")
 	str("id", id)
 	str("detail-type", e.detailType)
-	str("source", e.source)
-	str("account", e.account)
+	str("source", e.source())
+	str("account", it.Field(record.FieldAccount))
 	str("time", it.Time.UTC().Format(time.RFC3339))
-	str("region", e.region)
+	str("region", it.Field(record.FieldRegion))
 	dst = append(dst, `"resources":[],"detail":`...)
 	return append(append(dst, it.JSON...), '}')
 }

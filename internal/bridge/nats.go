@@ -14,6 +14,10 @@ import (
 
 const subjectBatch = 256
 
+// streamTooLarge is JetStream's error code for a message larger than the
+// stream's max_msg_size.
+const streamTooLarge = 10054
+
 // subject publishes to a NATS subject.
 //
 // With JetStream an event counts as taken when a stream has stored it, and the
@@ -137,6 +141,9 @@ func (s *subject) publish(ctx context.Context, msgs []*nats.Msg) []error {
 		select {
 		case <-f.Ok():
 		case err := <-f.Err():
+			if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == streamTooLarge {
+				err = fmt.Errorf("%w: %w", notify.ErrPermanent, err)
+			}
 			results[i] = err
 		case <-ctx.Done():
 			results[i] = ctx.Err()

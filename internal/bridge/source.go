@@ -36,6 +36,10 @@ type source struct {
 	now     func() time.Time
 	limit   int // messages in a batch
 
+	// The record under way is kept here, where it needs no memory of its own.
+	item  journal.Item
+	event event
+
 	durable uint64 // the cursor on disk
 	scanned uint64 // all up to here is in pending or needs no sending
 	pending []owed
@@ -46,9 +50,6 @@ type owed struct {
 	message notify.Message
 	settled bool
 }
-
-// known are the paths that decide most records without making an event.
-var known = []string{"source", "detail-type", "account", "region", "detail.eventName"}
 
 // Next implements notify.Source.
 func (s *source) Next(ctx context.Context) (notify.Batch, error) {
@@ -81,7 +82,8 @@ func (s *source) fill(ctx context.Context) error {
 	from := s.scanned
 	return s.journal.Read(from, from+scanAtOnce, func(it journal.Item) (bool, error) {
 		s.scanned = it.Seq
-		m, ok := s.message(&it)
+		s.item = it
+		m, ok := s.message(&s.item)
 		if !ok {
 			return true, nil
 		}
@@ -93,17 +95,19 @@ func (s *source) fill(ctx context.Context) error {
 
 // message makes a record's message, if the rule selects it.
 func (s *source) message(it *journal.Item) (m notify.Message, ok bool) {
-	e, ok := describe(it)
-	switch {
-	case !ok, e.read && s.rule.State != EnabledRead,
-		s.rule.Account != "" && e.account != s.rule.Account, s.rule.Region != "" && e.region != s.rule.Region,
-		// An insight has no name of its own; then only the whole event can tell.
-		e.eventName != "" && !s.filter.May(e.source, e.detailType, e.account, e.region, e.eventName):
+	if s.rule.Account != "" && !it.Is(record.FieldAccount, s.rule.Account) || s.rule.Region != "" && !it.Is(record.FieldRegion, s.rule.Region) {
+		return m, false
+	}
+	s.event = event{item: it}
+	e := &s.event
+	// An insight has no name of its own; then only the whole event can tell.
+	if !e.describe() || e.read && s.rule.State != EnabledRead || e.eventName != "" && !s.filter.May(e.known) {
 		return m, false
 	}
 	eventID := it.Field(record.FieldEventID)
-	id := nameID(e.account, eventID)
-	body := e.append(make([]byte, 0, len(it.JSON)+512), it, id)
+	account, region := it.Field(record.FieldAccount), it.Field(record.FieldRegion)
+	id := nameID(account, eventID)
+	body := e.append(make([]byte, 0, len(it.JSON)+512), id)
 	if !s.rule.pattern.Match(body) {
 		return m, false
 	}
@@ -122,8 +126,8 @@ func (s *source) message(it *journal.Item) (m notify.Message, ok bool) {
 		// the second for a repetition.
 		ID:  nameID(id, s.rule.Name, s.target.ID),
 		Seq: it.Seq, Time: it.Time, Subject: e.detailType, Body: body,
-		Attributes: map[string]string{"id": id, "rule": s.rule.Name, "source": e.source, "detail-type": e.detailType,
-			attrAccount: e.account, attrRegion: e.region, "event-name": e.eventName},
+		Attributes: map[string]string{"id": id, "rule": s.rule.Name, "source": e.source(), "detail-type": e.detailType,
+			attrAccount: account, attrRegion: region, "event-name": e.eventName},
 	}, true
 }
 

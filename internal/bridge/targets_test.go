@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"spoor/internal/notify"
@@ -270,6 +271,26 @@ func TestPermanent(t *testing.T) {
 	m.until(t, func() bool { return len(p.got(t)) == 1 })
 	checkOnce(t, p.got(t), []string{taken}, 1)
 	if dead, err := os.ReadFile(m.dead); err != nil || !strings.Contains(string(dead), refused) {
+		t.Errorf("dead letters: %v\n%s", err, dead)
+	}
+}
+
+// TestStreamTooLarge has a stream that takes no large messages: what is around
+// one arrives.
+func TestStreamTooLarge(t *testing.T) {
+	t.Parallel()
+	w, p := newWorld(t), newNATSPeer(t, true)
+	if _, err := p.js.UpdateStream(t.Context(), jetstream.StreamConfig{Name: "TRAIL", Subjects: []string{"trail.>"},
+		Storage: jetstream.MemoryStorage, MaxMsgSize: 4096}); err != nil {
+		t.Fatal(err)
+	}
+	l := w.loops(t, ruleFor(p.target(secrets(t))))[0]
+	before := nameID(accountID, w.add(t, record.Record{}))
+	large := nameID(accountID, w.add(t, record.Record{RequestParameters: []byte(`{"x":"` + strings.Repeat("y", 8000) + `"}`)}))
+	behind := nameID(accountID, w.add(t, record.Record{}))
+	w.drain(t, l)
+	checkOnce(t, p.got(t), []string{before, behind}, 1)
+	if dead, err := os.ReadFile(w.dead.Name()); err != nil || !strings.Contains(string(dead), large) {
 		t.Errorf("dead letters: %v\n%s", err, dead)
 	}
 }

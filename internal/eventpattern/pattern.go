@@ -138,13 +138,14 @@ func (p *Pattern) Filter(paths ...string) Filter {
 	return f
 }
 
-// May is false when no event with these strings at the filter's paths matches.
-func (f Filter) May(known ...string) bool {
+// May is false when no event matches that has at the filter's paths what known
+// says by their number. Only what decides is asked for.
+func (f Filter) May(known func(path int) string) bool {
 	var l leaf
 	for _, checks := range f.branches {
 		ok := true
 		for i := range checks {
-			if l.text = known[checks[i].slot]; !anyMatches(checks[i].values, &l) {
+			if l.text = known(checks[i].slot); !anyMatches(checks[i].values, &l) {
 				ok = false
 				break
 			}

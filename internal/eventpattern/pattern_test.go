@@ -116,7 +116,7 @@ func TestFilter(t *testing.T) {
 	}
 	f := p.Filter("source", "detail.eventName")
 	for known, want := range map[[2]string]bool{{"aws.athena", "A"}: true, {"aws.athena", "C"}: true, {"aws.s3", "A"}: false} {
-		if got := f.May(known[0], known[1]); got != want {
+		if got := f.May(func(i int) string { return known[i] }); got != want {
 			t.Errorf("May(%v) = %v", known, got)
 		}
 	}
@@ -129,7 +129,7 @@ func TestFilter(t *testing.T) {
 			continue
 		}
 		known := pick(g, genStrings)
-		if !p.Filter("a").May(known) {
+		if !p.Filter("a").May(func(int) string { return known }) {
 			refused++
 			if e := `{"a":` + quote(known) + `,"b":` + g.eventValue(1) + "}"; p.Match([]byte(e)) {
 				t.Errorf("%s matches, which the filter refused", e)
@@ -186,10 +186,11 @@ func BenchmarkMatch(b *testing.B) {
 		b.Fatal(err)
 	}
 	f := p.Filter("source", "detail-type", "account", "region", "detail.eventName")
+	known := []string{"aws.athena", "AWS API Call via CloudTrail", "123456789012", "eu-west-1", "StartQueryExecution"}
 	b.Run("filter", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			f.May("aws.athena", "AWS API Call via CloudTrail", "123456789012", "eu-west-1", "StartQueryExecution")
+			f.May(func(i int) string { return known[i] })
 		}
 	})
 }
