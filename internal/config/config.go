@@ -35,7 +35,7 @@ type Config struct {
 	DigestInterval   time.Duration `help:"Time between digest files (10s to 24h). AWS's is one hour." default:"1h" env:"SPOOR_DIGEST_INTERVAL"`
 	CheckpointTo     []string      `help:"Where the signed checkpoints of trails are published beside their bucket: file:///directory, s3://bucket/prefix, or an http(s) URL that takes a POST. May be given more than once." placeholder:"URL" env:"SPOOR_CHECKPOINT_TO"`
 	// Notifications are described by notify.Settings.
-	Notifications    string        `help:"JSON file that declares the SNS topics and CloudWatch log groups that trails may send to." placeholder:"FILE" env:"SPOOR_NOTIFICATIONS" type:"path"`
+	Notifications    string        `help:"JSON file that declares the SNS topics and CloudWatch log groups that trails may send to, and rules whose events go to webhooks, SQS, Kafka and NATS." placeholder:"FILE" env:"SPOOR_NOTIFICATIONS" type:"path"`
 	DataEvents       string        `help:"Record data events when a trail selects them, or always." enum:"selected,always" default:"selected" env:"SPOOR_DATA_EVENTS"`
 	HistoryRetention time.Duration `help:"How long event history keeps management events (24h or more)." default:"2160h" env:"SPOOR_HISTORY_RETENTION"`
 

@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"time"
 
+	"spoor/internal/bridge"
 	"spoor/internal/iam"
 	"spoor/internal/notify"
 	"spoor/internal/trail"
@@ -51,6 +52,32 @@ func (s *Server) openNotify() error {
 	var err error
 	if s.notify, err = notify.Open(conf); err != nil {
 		return fmt.Errorf("--notifications: %w", err)
+	}
+	if err := s.openRules(conf.Settings); err != nil {
+		return fmt.Errorf("--notifications: %w", err)
+	}
+	return nil
+}
+
+// openRules prepares the targets of rules. Where there is none, it still
+// removes what former ones have kept of the journal.
+func (s *Server) openRules(settings *notify.Settings) error {
+	conf := bridge.Config{Journal: s.journal, Store: s.store, Log: s.log, Now: time.Now}
+	if settings != nil {
+		dir, err := filepath.Abs(filepath.Dir(s.cfg.Notifications))
+		if err != nil {
+			return err
+		}
+		if conf.Rules, err = bridge.Parse(settings.Rules, dir); err != nil {
+			return err
+		}
+	}
+	loops, err := bridge.Loops(conf)
+	if err != nil {
+		return err
+	}
+	for _, l := range loops {
+		s.notify.Add(l)
 	}
 	return nil
 }
