@@ -46,7 +46,10 @@ func (s s3Source) List(ctx context.Context, bucket, prefix string, fn func(key s
 }
 
 func (s s3Source) Get(ctx context.Context, bucket, key string) (io.ReadCloser, map[string]string, error) {
-	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	// The storage's own checksum would end the reading of an object that was
+	// changed behind its back, with nothing said about what and where.
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key},
+		func(o *s3.Options) { o.ResponseChecksumValidation = awssdk.ResponseChecksumValidationWhenRequired })
 	var e smithy.APIError
 	if errors.As(err, &e) && (e.ErrorCode() == "NoSuchKey" || e.ErrorCode() == "NotFound") {
 		return nil, nil, fmt.Errorf("%w: %s/%s", ErrNotFound, bucket, key)

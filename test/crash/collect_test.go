@@ -33,26 +33,36 @@ const poll = 20 * time.Millisecond
 // collect ends the trail and reads every place that holds records.
 func (w *world) collect() *evidence {
 	w.t.Helper()
+	w.setPolicy(w.admin(), harness.TrailPolicy(trail, w.srv.Account)) // a round may have left another
 	e := &evidence{ledger: w.ledger, begun: w.begun.UTC().Add(2 * time.Second).Format(eventTime)}
-	e.rows = w.effects()
+	w.effects()
 	e.stopped = time.Now().UTC().Format(eventTime)
 	harness.EndTrail(w.t, w.srv, trail)
+	w.read(e)
+	return e
+}
+
+// read reads the places; the trail has ended.
+func (w *world) read(e *evidence) {
+	w.t.Helper()
+	e.rows = w.countRows()
 	e.delivered, e.files = w.bucket()
-	e.lake = w.lake("SELECT eventjson FROM " + w.store)
+	w.announced(e)
+	e.audits, e.lake = nil, w.lake("SELECT eventjson FROM "+w.store)
 	for _, a := range w.query("SELECT eventdata.uid FROM " + w.audits) {
 		e.audits = append(e.audits, a[0])
 	}
 	e.looked = w.history()
+	e.named = w.history(cttypes.LookupAttribute{AttributeKey: cttypes.LookupAttributeKeyEventName, AttributeValue: aws.String(lookedName)})
 	e.athena = w.athena()
 	w.tailUntil(e.delivered)
 	e.tailed = w.tailed
-	return e
 }
 
-// effects reads every acknowledged write back and returns each table's number
-// of rows, acknowledged or not.
-func (w *world) effects() map[string]int {
-	t, ctx, led := w.t, w.t.Context(), w.ledger
+// countRows reads every table, looks for the acknowledged rows, and returns how
+// many rows each has, acknowledged or not.
+func (w *world) countRows() map[string]int {
+	t, ctx := w.t, w.t.Context()
 	t.Helper()
 	session, err := w.session(w.srv.Profiles["admin"])
 	if err != nil {
@@ -66,29 +76,36 @@ func (w *world) effects() map[string]int {
 		var pk int
 		for it.Scan(&pk) {
 			if found[pk] {
-				t.Errorf("row %d of %s came twice", pk, table)
+				w.fail("row %d of %s came twice", pk, table)
 			}
 			found[pk] = true
 		}
 		if err := it.Close(); err != nil {
 			t.Fatal(err)
 		}
-		for _, pk := range led.rows[table] {
+		for _, pk := range w.ledger.rows[table] {
 			if !found[pk] {
-				t.Errorf("acknowledged row %d of %s is lost", pk, table)
+				w.fail("acknowledged row %d of %s is lost", pk, table)
 			}
 		}
 		counts[table] = len(found)
 	}
+	return counts
+}
+
+// effects looks for what other acknowledged calls did.
+func (w *world) effects() {
+	ctx, led := w.t.Context(), w.ledger
+	w.t.Helper()
 	c := w.admin()
 	for _, id := range led.queries {
 		if _, err := c.Athena.GetNamedQuery(ctx, &athena.GetNamedQueryInput{NamedQueryId: &id}); err != nil {
-			t.Errorf("acknowledged named query %s: %v", id, err)
+			w.fail("acknowledged named query %s: %v", id, err)
 		}
 	}
 	for _, name := range led.users {
 		if _, err := c.IAM.GetUser(ctx, &iam.GetUserInput{UserName: &name}); err != nil {
-			t.Errorf("acknowledged user %s: %v", name, err)
+			w.fail("acknowledged user %s: %v", name, err)
 		}
 	}
 	for key, want := range led.objects {
@@ -97,10 +114,9 @@ func (w *world) effects() map[string]int {
 		}
 		got, err := w.object(ctx, key)
 		if err != nil || got != want {
-			t.Errorf("acknowledged object %s holds %q, want %q (%v)", key, got, want, err)
+			w.fail("acknowledged object %s holds %q, want %q (%v)", key, got, want, err)
 		}
 	}
-	return counts
 }
 
 // object is an object's content, "" when there is none.
@@ -226,12 +242,15 @@ func (w *world) lake(statement string) []event {
 	return out
 }
 
-// history reads all of event history, as it is paged.
-func (w *world) history() []event {
+// lookedName is the event that is also looked up by its name.
+const lookedName = "CreateNamedQuery"
+
+// history reads event history, all or by an attribute, as it is paged.
+func (w *world) history(by ...cttypes.LookupAttribute) []event {
 	t := w.t
 	t.Helper()
 	var out []event
-	pages := cloudtrail.NewLookupEventsPaginator(w.admin().CloudTrail, &cloudtrail.LookupEventsInput{MaxResults: aws.Int32(50)})
+	pages := cloudtrail.NewLookupEventsPaginator(w.admin().CloudTrail, &cloudtrail.LookupEventsInput{MaxResults: aws.Int32(50), LookupAttributes: by})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(t.Context())
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ func TestCrash(t *testing.T) {
 	t.Logf("seed %d, %d rounds", *seed, *rounds)
 	rng := rand.New(rand.NewPCG(*seed, 1))
 	dir := directory(t)
-	binary := build(t, dir)
+	binary := build(t)
 	kills := schedule(rng, *rounds)
 	embedded, elsewhere := divide(kills)
 	c := newTally()
@@ -53,7 +54,7 @@ func TestCrash(t *testing.T) {
 		})
 	}
 	t.Logf("kills:%s", c.table())
-	if missing := c.missing(); len(missing) > 0 {
+	if missing := c.missing(*rounds); len(missing) > 0 {
 		t.Errorf("no kill fell into: %q", missing)
 	}
 }
@@ -73,7 +74,7 @@ func directory(t *testing.T) string {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the data stays in %s; `%s/spoor serve --data %s/embedded` serves it, and make crash SEED=%d ROUNDS=%d repeats the schedule", dir, dir, dir, *seed, *rounds)
+			t.Logf("the data stays in %s: `spoor serve --data %s/embedded` serves it; make crash SEED=%d ROUNDS=%d repeats the schedule", dir, dir, *seed, *rounds)
 			return
 		}
 		if err := os.RemoveAll(dir); err != nil {
@@ -83,13 +84,34 @@ func directory(t *testing.T) string {
 	return dir
 }
 
-func build(t *testing.T, dir string) string {
+// built is the server with its crash points, made once for all tests.
+var (
+	binaries string // the directory that it is in
+	built    = sync.OnceValues(func() (string, error) { return harness.Build(context.Background(), binaries, "crashpoints") })
+)
+
+func build(t *testing.T) string {
 	t.Helper()
-	bin, err := harness.Build(t.Context(), dir, "crashpoints")
+	bin, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return bin
+}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "spoor-crash-bin-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binaries = dir
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // report judges, and prints what it judged.

@@ -97,9 +97,11 @@ type evidence struct {
 	files     []logFile // of the region, by key
 	lake      []event
 	looked    []event // as LookupEvents gave them
+	named     []event // the same by the name of one event
 	tailed    []line
 	audits    []string       // ids in the store of outside events
 	rows      map[string]int // found by table
+	announced map[string]int // delivered files that SNS messages named, by key
 	athena    [2]int         // events and distinct ids of the table over the bucket
 }
 

@@ -35,6 +35,9 @@ const (
 	casTable    = "cas"   // IF NOT EXISTS
 	batchTable  = "batched"
 	inserters   = 3
+	// The flood makes more events a second than the columnar copy takes as rows.
+	floodTable   = "flood"
+	floodWorkers = 24
 	// The pause between two calls of a worker: a run should have many kills, not
 	// many records.
 	cqlPause  = 10 * time.Millisecond
@@ -52,7 +55,7 @@ type load struct {
 
 // start runs the clients until the server is gone or ctx ends. A client writes
 // a call down only after its answer came.
-func (w *world) start(ctx context.Context, round int) (*load, error) {
+func (w *world) start(ctx context.Context, round int, flood bool) (*load, error) {
 	l := &load{w: w, round: round, ctx: ctx, c: w.srv.AWS(w.srv.Profiles["admin"])}
 	session, err := w.session(w.srv.Profiles["admin"])
 	if err != nil {
@@ -61,18 +64,25 @@ func (w *world) start(ctx context.Context, round int) (*load, error) {
 	context.AfterFunc(ctx, session.Close)
 	for n := range inserters {
 		table := fmt.Sprint(insertTable, n)
-		l.rows(session, table, 1, func(pk int) error {
+		l.rows(table, 1, func(pk int) error {
 			return session.Query("INSERT INTO crash."+table+" (pk, v) VALUES (?, ?)", pk, strings.Repeat("v", 100)).ExecContext(ctx)
 		})
 	}
-	l.rows(session, casTable, 1, func(pk int) error {
+	if flood {
+		for n := range floodWorkers {
+			l.rowsFrom(floodTable, (n+1)*100_000, 1, func(pk int) error {
+				return session.Query("INSERT INTO crash."+floodTable+" (pk, v) VALUES (?, '')", pk).ExecContext(ctx)
+			})
+		}
+	}
+	l.rows(casTable, 1, func(pk int) error {
 		applied, err := session.Query("INSERT INTO crash.cas (pk, v) VALUES (?, 'once') IF NOT EXISTS", pk).SerialConsistency(gocql.LocalSerial).MapScanCASContext(ctx, map[string]any{})
 		if err == nil && !applied {
 			w.fail("the row %d of crash.cas was there before it was written", pk)
 		}
 		return err
 	})
-	l.rows(session, batchTable, 3, func(pk int) error {
+	l.rows(batchTable, 3, func(pk int) error {
 		b := session.Batch(gocql.UnloggedBatch)
 		for i := range 3 {
 			b.Query("INSERT INTO crash.batched (pk, v) VALUES (?, 'batch')", pk+i)
@@ -103,9 +113,13 @@ func (l *load) loop(pause time.Duration, step func(i int) bool) {
 }
 
 // rows writes keys that no other round writes.
-func (l *load) rows(_ *gocql.Session, table string, each int, write func(pk int) error) {
+func (l *load) rows(table string, each int, write func(pk int) error) {
+	l.rowsFrom(table, 0, each, write)
+}
+
+func (l *load) rowsFrom(table string, first, each int, write func(pk int) error) {
 	l.loop(cqlPause, func(i int) bool {
-		pk := l.round*1_000_000 + i*each
+		pk := l.round*10_000_000 + first + i*each
 		if write(pk) != nil {
 			return false
 		}

@@ -2,6 +2,7 @@ package crash
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -19,6 +20,7 @@ func judge(e *evidence) []string {
 	j.tail()
 	j.effects()
 	j.audit()
+	j.notifications()
 	if n := len(e.delivered); e.athena != [2]int{n, n} {
 		j.find("Athena counts %d events with %d ids in the bucket, which has %d", e.athena[0], e.athena[1], n)
 	}
@@ -169,7 +171,11 @@ func (j *judgement) history() {
 			j.find("delivered event %s (%s) is not in event history", id, e.EventName)
 		}
 	}
+	byName := j.once("event history by name", j.named)
 	for id, e := range byID {
+		if e.EventName == lookedName && byName[id] == nil {
+			j.find("event %s (%s) is not in event history by name", id, e.EventName)
+		}
 		if j.byID[id] == nil && e.EventTime > j.begun && e.EventTime < j.stopped {
 			j.find("event %s (%s) is in event history and was not delivered", id, e.EventName)
 		}
@@ -216,6 +222,20 @@ func (j *judgement) effects() {
 	}
 	if refused < j.ledger.denied || refused > j.ledger.tried {
 		j.find("%d statements were sent to be denied, %d denials were acknowledged and %d delivered", j.ledger.tried, j.ledger.denied, refused)
+	}
+}
+
+// notifications: each file was announced, and none that is not there.
+func (j *judgement) notifications() {
+	left := maps.Clone(j.announced)
+	for _, f := range j.files {
+		if left[f.key] == 0 {
+			j.find("no notification named %s", f.key)
+		}
+		delete(left, f.key)
+	}
+	for key := range left {
+		j.find("a notification named %s, which is not in the bucket", key)
 	}
 }
 

@@ -25,12 +25,19 @@ const (
 	failApplied fault = "500 after applying"
 	lose        fault = "reset after applying"
 	hang        fault = "no answer after applying"
+	hangLong    fault = "no answer until the upload times out"
 	slow        fault = "slow"
 	noBucket    fault = "bucket is gone"
 	denied      fault = "storage denies"
+	// policyDenies is no doing of the proxy: the bucket's policy denies CloudTrail
+	// for a while, as its owner may.
+	policyDenies fault = "bucket policy denies"
 )
 
-var faults = []fault{healthy, refuse, reset, failApplied, lose, hang, slow, noBucket, denied}
+var faults = []fault{healthy, refuse, reset, failApplied, lose, hang, slow, noBucket, denied, policyDenies}
+
+// longHold is longer than the server waits for an upload (trail.uploadTimeout).
+const longHold = 65 * time.Second
 
 // spell is how long a fault that hits every request lasts.
 const spell = 1500 * time.Millisecond
@@ -55,7 +62,7 @@ type proxy struct {
 func startProxy(t *testing.T, socket string, rng *rand.Rand) *proxy {
 	t.Helper()
 	to := &url.URL{Scheme: "http", Host: "objects.localhost"}
-	p := &proxy{rng: rng, fault: healthy, hold: 3 * time.Second, counts: map[fault]int{}}
+	p := &proxy{rng: rng, fault: healthy, hold: time.Second, counts: map[fault]int{}}
 	p.pass = &httputil.ReverseProxy{
 		// The signature is over the host that the server names.
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -116,7 +123,7 @@ func (p *proxy) strike(kind string) (fault, time.Duration) {
 	defer p.mu.Unlock()
 	f := p.fault
 	switch f {
-	case healthy:
+	case healthy, policyDenies:
 		return healthy, 0
 	case noBucket, denied:
 		if time.Since(p.since) > spell {
@@ -128,6 +135,9 @@ func (p *proxy) strike(kind string) (fault, time.Duration) {
 		}
 	}
 	p.counts[f]++
+	if f == hangLong {
+		return hang, longHold
+	}
 	return f, p.hold
 }
 

@@ -34,6 +34,9 @@ const (
 	eventTime  = "2006-01-02T15:04:05Z" // of records
 	// patience is how long a round waits for its point.
 	patience = 30 * time.Second
+	// manyRounds are worth some that take long: a flood, and one that waits for an
+	// upload's own timeout.
+	manyRounds = 40
 )
 
 // world is a server with its storage, its clients' ledger and what they know.
@@ -46,15 +49,17 @@ type world struct {
 	ledger *ledger
 	tally  *tally
 
-	nobody  harness.Profile // a user without permissions
-	begun   time.Time
-	store   string // ids of the event data stores
-	audits  string
-	channel string
+	nobody    harness.Profile // a user without permissions
+	begun     time.Time
+	policyOff bool   // a round left the bucket's policy denying CloudTrail
+	store     string // ids of the event data stores
+	audits    string
+	channel   string
 
 	mu       sync.Mutex
 	problems []string
 	tailed   []line
+	notified map[string]int // deliveries that were announced, by key
 }
 
 // fail notes a problem that a goroutine found.
@@ -66,17 +71,17 @@ func (w *world) fail(format string, args ...any) {
 
 // newWorld starts a server in dir, over an S3 of its own behind a proxy if
 // elsewhere, and makes what the clients need.
-func newWorld(t *testing.T, binary, dir string, elsewhere bool, rng *rand.Rand, c *tally) *world {
+func newWorld(t *testing.T, binary, dir string, elsewhere bool, rng *rand.Rand, c *tally, extra ...string) *world {
 	t.Helper()
 	w := &world{t: t, name: filepath.Base(dir), rng: rng, ledger: newLedger(), tally: c}
 	args := []string{"--delivery-interval", "1s", "--digest-interval", "10s", "--lake-file-interval", "1s", "--lake-file-events", "50",
-		"--checkpoint-to", "file://" + dir + "/checkpoints"}
+		"--checkpoint-to", "file://" + dir + "/checkpoints", "--notifications", w.startReceiver(t, dir+"-notifications.json")}
 	if elsewhere {
 		key, secret := "spoor-crash", "spoor-crash-secret"
 		w.proxy = startProxy(t, startStorage(t, binary, dir+"-objects", key, secret), rng)
 		args = append(args, "--s3-endpoint", w.proxy.addr, "--s3-access-key-id", key, "--s3-secret-access-key", secret)
 	}
-	w.srv = harness.New(binary, dir, args...)
+	w.srv = harness.New(binary, dir, append(args, extra...)...)
 	if err := w.srv.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +156,7 @@ func (w *world) prepare(t *testing.T) {
 		Destinations: []cttypes.Destination{{Type: cttypes.DestinationTypeEventDataStore, Location: outside.EventDataStoreArn}}})
 	ok(channel, err)
 	w.store, w.audits, w.channel = idOf(*store.EventDataStoreArn), idOf(*outside.EventDataStoreArn), *channel.ChannelArn
-	harness.StartTrail(t, w.srv, trail, false, selectors...)
+	harness.StartTrailAs(t, w.srv, &cloudtrail.CreateTrailInput{Name: aws.String(trail), SnsTopicName: aws.String(topic)}, selectors...)
 	w.begun = time.Now()
 
 	session, err := w.session(w.srv.Profiles["admin"])
@@ -183,7 +188,7 @@ func idOf(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
 
 // tables are those that clients write to.
 func tables() []string {
-	out := []string{casTable, batchTable}
+	out := []string{casTable, batchTable, floodTable}
 	for n := range inserters {
 		out = append(out, insertTable+strconv.Itoa(n))
 	}
@@ -217,7 +222,10 @@ func (w *world) rounds(kills []kill) {
 		begun := time.Now()
 		f := healthy
 		if w.proxy != nil {
-			f = faults[w.rng.IntN(len(faults))]
+			f = faults[n%len(faults)]
+			if len(kills) >= manyRounds/2 && n == len(kills)/2 {
+				k, f = kill{phase: randomTime, after: longHold + 5*time.Second}, hangLong
+			}
 		}
 		hit, err := w.round(n, k, f)
 		if err != nil {
@@ -238,6 +246,9 @@ func (w *world) rounds(kills []kill) {
 	w.srv.Env = nil
 	if w.proxy != nil {
 		w.proxy.set(healthy, "", nil)
+		for f, n := range w.proxy.counts {
+			w.tally.faults["requests hit: "+string(f)] += n
+		}
 	}
 	if err := w.srv.Start(w.t.Context()); err != nil {
 		w.t.Fatalf("the start after the last round: %v", err)
@@ -273,7 +284,15 @@ func (w *world) round(n int, k kill, f fault) (hit bool, err error) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(w.tail)
-	clients, err := w.start(ctx, n)
+	c := w.admin()
+	switch {
+	case f == policyDenies:
+		w.policyOff = true
+		w.setPolicy(c, denyAll(trail))
+	case w.policyOff && w.setPolicy(c, harness.TrailPolicy(trail, w.srv.Account)):
+		w.policyOff = false
+	}
+	clients, err := w.start(ctx, n, k.flood)
 	if err == nil {
 		defer clients.wg.Wait()
 	}
@@ -284,6 +303,11 @@ func (w *world) round(n int, k kill, f fault) (hit bool, err error) {
 		wait, stop = context.WithTimeout(ctx, k.after)
 	}
 	defer stop()
+	if f == policyDenies {
+		// The rest of the round, or a later one, delivers what was held up.
+		back := time.AfterFunc(spell, func() { w.setPolicy(c, harness.TrailPolicy(trail, w.srv.Account)) })
+		defer back.Stop()
+	}
 	if w.srv.Ended(wait) {
 		hit = k.proxy && w.proxy.struck() || !k.proxy && said()
 		if !hit {

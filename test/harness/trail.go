@@ -41,6 +41,15 @@ func Data(typ, arnPrefix string) cttypes.AdvancedEventSelector {
 // and starts logging.
 func StartTrail(t testing.TB, srv *Server, name string, multiRegion bool, selectors ...cttypes.AdvancedEventSelector) {
 	t.Helper()
+	StartTrailAs(t, srv, &cloudtrail.CreateTrailInput{Name: &name, IsMultiRegionTrail: &multiRegion}, selectors...)
+}
+
+// StartTrailAs is StartTrail for a trail with further settings. Its bucket and
+// what every trail of a test has are added.
+func StartTrailAs(t testing.TB, srv *Server, in *cloudtrail.CreateTrailInput, selectors ...cttypes.AdvancedEventSelector) {
+	t.Helper()
+	name := *in.Name
+	in.S3BucketName, in.IncludeGlobalServiceEvents, in.EnableLogFileValidation = in.Name, aws.Bool(true), aws.Bool(true)
 	ctx, c := t.Context(), srv.AWS(srv.Profiles["admin"])
 	check := func(_ any, err error) {
 		t.Helper()
@@ -50,8 +59,7 @@ func StartTrail(t testing.TB, srv *Server, name string, multiRegion bool, select
 	}
 	check(c.S3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name}))
 	check(c.S3.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: &name, Policy: aws.String(TrailPolicy(name, srv.Account))}))
-	check(c.CloudTrail.CreateTrail(ctx, &cloudtrail.CreateTrailInput{Name: &name, S3BucketName: &name,
-		IsMultiRegionTrail: &multiRegion, IncludeGlobalServiceEvents: aws.Bool(true), EnableLogFileValidation: aws.Bool(true)}))
+	check(c.CloudTrail.CreateTrail(ctx, in))
 	check(c.CloudTrail.PutEventSelectors(ctx, &cloudtrail.PutEventSelectorsInput{TrailName: &name, AdvancedEventSelectors: selectors}))
 	check(c.CloudTrail.StartLogging(ctx, &cloudtrail.StartLoggingInput{Name: &name}))
 }
