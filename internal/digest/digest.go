@@ -106,6 +106,9 @@ type Range struct {
 	Stored string `json:"storedHashValue,omitempty"`
 	// Tree is where the file's records are in the trail's Merkle tree.
 	Tree *Leaves `json:"tree,omitempty"`
+	// Lock is what the object was locked with when it was delivered; nil for
+	// nothing.
+	Lock *Lock `json:"objectLock,omitempty"`
 }
 
 // Leaves are a log file's records as leaves of the trail's Merkle tree.
@@ -162,6 +165,9 @@ type Extension struct {
 	// digests cannot vanish as a whole unnoticed.
 	Regions []string `json:"regions"`
 	Tree    *Tree    `json:"tree,omitempty"`
+	// Retention is for how long the digest is locked, at least from its end on;
+	// nil when it is not.
+	Retention *Retention `json:"objectLockRetention,omitempty"`
 }
 
 // Link names a digest and fixes its content.

@@ -7,6 +7,7 @@ package objects
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -328,6 +330,33 @@ func (s *Store) PutFrom(ctx context.Context, bucket, key string, body io.ReadSee
 		return wrap("storing", bucket, key, err)
 	}
 	return s.Sync(bucket, key)
+}
+
+// lockMargin is how long an upload may take: a lock is for at least its
+// retention from when the object is there.
+const lockMargin = 2 * time.Minute
+
+// PutLocked is Put of an object that is locked as a retention says, of which
+// until is when that of an object made at a time ends. It returns the object's
+// lock.
+//
+// It may be called again with the same: what an earlier call has put, with its
+// lock, is left as it is, as writing it again would add a version that nobody
+// can delete either. An object without its lock, of a put that ended between the
+// two, is put again.
+func (s *Store) PutLocked(ctx context.Context, bucket, key string, body []byte, o PutOptions, mode string, until func(time.Time) time.Time) (Lock, error) {
+	info, err := s.Head(ctx, bucket, key)
+	switch {
+	case err != nil && !errors.Is(err, ErrNoSuchKey):
+		return Lock{}, err
+	case err == nil && info.Lock != nil && info.Size == int64(len(body)) && maps.Equal(info.Metadata, o.Metadata) &&
+		strings.Trim(info.ETag, `"`) == fmt.Sprintf("%x", md5.Sum(body)) && // S3's ETag of what was put whole
+		(info.Lock.Mode == mode || info.Lock.Mode == string(types.ObjectLockModeCompliance)) && !info.Lock.Until.Before(until(info.LastModified)):
+		return Lock{info.Lock.Mode, info.Lock.Until.UTC()}, s.Sync(bucket, key)
+	}
+	// Whole seconds are what a lock has.
+	o.Lock = &Lock{Mode: mode, Until: until(time.Now().Add(lockMargin)).UTC().Truncate(time.Second)}
+	return *o.Lock, s.Put(ctx, bucket, key, body, o)
 }
 
 // Sync makes an object that the embedded gateway has stored durable: the

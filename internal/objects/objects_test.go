@@ -157,3 +157,62 @@ func TestElsewhere(t *testing.T) {
 		t.Errorf("%v, headers %v", err, got)
 	}
 }
+
+// TestPutLocked: an object that is there with its lock is not written again;
+// one whose lock or content is another's is, and what it covers stays.
+func TestPutLocked(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir()+"/o")
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, name, key := t.Context(), "worm", "AWSLogs/x.json.gz"
+	if _, err := s.client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name, ObjectLockEnabledForBucket: new(true)}); err != nil {
+		t.Fatal(err)
+	}
+	days := func(n int) func(time.Time) time.Time {
+		return func(at time.Time) time.Time { return at.AddDate(0, 0, n) }
+	}
+	o := PutOptions{ContentType: "application/json", Metadata: map[string]string{"first": "1"}}
+	versions := func() int {
+		out, err := s.client.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: &name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(out.Versions)
+	}
+	put := func(body, mode string, n, want int) Lock {
+		t.Helper()
+		lock, err := s.PutLocked(ctx, name, key, []byte(body), o, mode, days(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := s.Head(ctx, name, key)
+		if err != nil || info.Lock == nil || !info.Lock.Until.Equal(lock.Until) || info.Lock.Mode != lock.Mode || lock.Until.Before(info.LastModified.AddDate(0, 0, n)) {
+			t.Errorf("returned %v, the object has %v (%v)", lock, info.Lock, err)
+		}
+		if got := versions(); got != want {
+			t.Errorf("%d versions, want %d", got, want)
+		}
+		return lock
+	}
+	first := put("content", "GOVERNANCE", 2, 1)
+	if again := put("content", "GOVERNANCE", 2, 1); again != first {
+		t.Errorf("the second call returned %v, the first %v", again, first)
+	}
+	put("content", "GOVERNANCE", 1, 1) // it has more
+	put("content", "COMPLIANCE", 2, 2)
+	put("content", "GOVERNANCE", 2, 2) // it has more
+	put("content", "COMPLIANCE", 5, 3)
+	put("other", "COMPLIANCE", 5, 4)
+	// A put that ended before the lock was set.
+	if err := s.Put(ctx, name, key, []byte("content"), o); err != nil {
+		t.Fatal(err)
+	}
+	put("content", "COMPLIANCE", 5, 6)
+	if _, err := s.PutLocked(ctx, "absent", key, nil, o, "COMPLIANCE", days(1)); !errors.Is(err, ErrNoSuchBucket) {
+		t.Errorf("a missing bucket: %v", err)
+	}
+}

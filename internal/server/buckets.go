@@ -19,7 +19,10 @@ type trailBucket struct {
 	registry *s3.Registry
 }
 
-var _ trail.Bucket = trailBucket{}
+var (
+	_ trail.Bucket = trailBucket{}
+	_ trail.Locker = trailBucket{}
+)
 
 func (b trailBucket) Policy(_ context.Context, bucket string) (document, owner string, err error) {
 	found, ok := b.registry.Bucket(bucket)
@@ -30,12 +33,31 @@ func (b trailBucket) Policy(_ context.Context, bucket string) (document, owner s
 }
 
 func (b trailBucket) Put(ctx context.Context, bucket, key string, body []byte, o trail.PutOptions) error {
-	err := b.store.Put(ctx, bucket, key, body, objects.PutOptions{ContentType: o.ContentType, ContentEncoding: o.ContentEncoding, Metadata: o.Metadata,
-		ACL: o.ACL, Encryption: o.Encryption})
+	return missing(b.store.Put(ctx, bucket, key, body, options(o)))
+}
+
+func options(o trail.PutOptions) objects.PutOptions {
+	return objects.PutOptions{ContentType: o.ContentType, ContentEncoding: o.ContentEncoding, Metadata: o.Metadata, ACL: o.ACL, Encryption: o.Encryption}
+}
+
+func missing(err error) error {
 	if errors.Is(err, objects.ErrNoSuchBucket) {
 		return trail.ErrNoSuchBucket
 	}
 	return err
+}
+
+func (b trailBucket) DefaultRetention(bucket string) *trail.Retention {
+	l := b.registry.DefaultRetention(bucket)
+	if l == nil {
+		return nil
+	}
+	return &trail.Retention{Mode: l.Mode, Days: l.Days, Years: l.Years}
+}
+
+func (b trailBucket) PutLocked(ctx context.Context, bucket, key string, body []byte, o trail.PutOptions, r trail.Retention) (trail.Lock, error) {
+	lock, err := b.store.PutLocked(ctx, bucket, key, body, options(o), r.Mode, r.Until)
+	return trail.Lock{Mode: lock.Mode, Until: lock.Until}, missing(err)
 }
 
 // importSource is the object storage as imports of event data stores see it.

@@ -196,7 +196,7 @@ func (s *Server) openIdentities(context.Context) error {
 	s.trails, err = trail.Open(trail.Config{Notify: s.notify, Roles: trailRoles{s.directory},
 		Store: s.store, Journal: s.journal, Sealer: sealer, Log: s.log, Now: time.Now,
 		Bucket:           &lateBucket{s},
-		DeliveryInterval: s.cfg.DeliveryInterval, DigestInterval: s.cfg.DigestInterval, CheckpointTo: s.cfg.CheckpointTo})
+		DeliveryInterval: s.cfg.DeliveryInterval, DigestInterval: s.cfg.DigestInterval, CheckpointTo: s.cfg.CheckpointTo, Retention: s.cfg.TrailRetention})
 	return err
 }
 
@@ -210,6 +210,14 @@ func (l *lateBucket) Policy(ctx context.Context, bucket string) (string, string,
 
 func (l *lateBucket) Put(ctx context.Context, bucket, key string, body []byte, o trail.PutOptions) error {
 	return trailBucket{l.s.objects, l.s.registry}.Put(ctx, bucket, key, body, o)
+}
+
+func (l *lateBucket) DefaultRetention(bucket string) *trail.Retention {
+	return trailBucket{l.s.objects, l.s.registry}.DefaultRetention(bucket)
+}
+
+func (l *lateBucket) PutLocked(ctx context.Context, bucket, key string, body []byte, o trail.PutOptions, r trail.Retention) (trail.Lock, error) {
+	return trailBucket{l.s.objects, l.s.registry}.PutLocked(ctx, bucket, key, body, o, r)
 }
 
 func (s *Server) openTrails(context.Context) (err error) {

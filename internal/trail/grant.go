@@ -27,7 +27,7 @@ func (m *Manager) CheckBucket(ctx context.Context, t *State) error {
 	if err != nil {
 		return fmt.Errorf("reading the policy of bucket %s: %w", t.Settings.Bucket, err)
 	}
-	missing, err := missingGrants(doc, &delivery{trail: t, bucket: t.Settings.Bucket, owner: owner, now: m.cfg.Now()})
+	missing, err := missingGrants(doc, m.delivery(t, t.Settings.Bucket, owner))
 	if err != nil {
 		return err
 	}
@@ -44,6 +44,15 @@ type delivery struct {
 	trail         *State
 	bucket, owner string
 	now           time.Time
+	retention     *Retention // that the service asks for
+}
+
+func (m *Manager) delivery(t *State, bucket, owner string) *delivery {
+	d := &delivery{trail: t, bucket: bucket, owner: owner, now: m.cfg.Now()}
+	if r, explicit := m.retention(t.ARN(), bucket); explicit {
+		d.retention = r
+	}
+	return d
 }
 
 // path is the part of the bucket that the trail's files go to.
@@ -105,7 +114,11 @@ func (d *delivery) needs() []need {
 			files = append(files, d.object(d.path()+tree+r+"/"+d.now.UTC().Format("2006/01/02")+"/"))
 		}
 	}
-	return []need{{"s3:GetBucketAcl", bucket, []string{bucket}}, {"s3:PutObject", d.object(d.path() + "*"), files}}
+	needs := []need{{"s3:GetBucketAcl", bucket, []string{bucket}}, {"s3:PutObject", d.object(d.path() + "*"), files}}
+	if d.retention != nil {
+		needs = append(needs, need{"s3:PutObjectRetention", d.object(d.path() + "*"), files})
+	}
+	return needs
 }
 
 // grant is something that a bucket policy must allow.
@@ -129,9 +142,12 @@ func (g grant) request(d *delivery) *policy.Request {
 		"s3:signatureversion":           {"AWS4-HMAC-SHA256"},
 		"s3:authtype":                   {"REST-HEADER"},
 	}
-	if g.action == "s3:PutObject" {
+	if g.action != "s3:GetBucketAcl" { // one request is judged for both permissions
 		ctx["s3:x-amz-acl"] = []string{bucketACL}
 		ctx["s3:x-amz-server-side-encryption"] = []string{bucketEncryption}
+		if d.retention != nil {
+			lockContext(ctx, d.retention, d.now)
+		}
 	}
 	return &policy.Request{Principal: policy.Principal{Service: ServicePrincipal}, Action: g.action, Resource: g.resource, Context: ctx}
 }
@@ -253,7 +269,7 @@ func has(c *policy.ConditionDiagnosis) string {
 func (g grant) statement(resource string, d *delivery) string {
 	type equals map[string]string
 	when := equals{"aws:SourceArn": d.trail.ARN()}
-	if g.action == "s3:PutObject" {
+	if g.action != "s3:GetBucketAcl" {
 		when["s3:x-amz-acl"] = bucketACL
 	}
 	return string(mustJSON(struct {
@@ -278,10 +294,15 @@ func (m *Manager) mayPut(ctx context.Context, t *State, bucket, key string) erro
 	if err != nil {
 		return fmt.Errorf("reading the bucket policy: %w", err)
 	}
-	d := &delivery{trail: t, bucket: bucket, owner: owner, now: m.cfg.Now()}
-	g := grant{"s3:PutObject", d.object(key)}
-	if !g.allowed(p, d) {
-		return fmt.Errorf("%w: %s on %s: %s", ErrDenied, g.action, g.resource, g.why(p, g.resource, d))
+	d := m.delivery(t, bucket, owner)
+	grants := []grant{{"s3:PutObject", d.object(key)}}
+	if d.retention != nil {
+		grants = append(grants, grant{"s3:PutObjectRetention", d.object(key)})
+	}
+	for _, g := range grants {
+		if !g.allowed(p, d) {
+			return fmt.Errorf("%w: %s on %s: %s", ErrDenied, g.action, g.resource, g.why(p, g.resource, d))
+		}
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ type Delivered struct {
 type DeliveredFile struct {
 	Bucket, Key, Hash, Stored string
 	First, Last               uint64
+	Lock                      *Lock
 }
 
 // Read returns a trail from a store that no server has open, or nil.
@@ -126,7 +127,7 @@ func (d *Delivered) readFiles(store *kv.Store, arn string) error {
 		if err := decodeRow(v, &p, &p.Version); err != nil {
 			return false, err
 		}
-		d.Files = append(d.Files, DeliveredFile{Bucket: p.Bucket, Key: p.Key, Hash: p.Hash, Stored: p.Stored, First: p.First, Last: p.Last})
+		d.Files = append(d.Files, DeliveredFile{Bucket: p.Bucket, Key: p.Key, Hash: p.Hash, Stored: p.Stored, First: p.First, Last: p.Last, Lock: p.Lock})
 		return true, nil
 	})
 	if err != nil {
@@ -164,7 +165,7 @@ func (d *Delivered) readDigest(body []byte) error {
 	}
 	for i := range x.LogFiles {
 		f := &x.LogFiles[i]
-		d.Files = append(d.Files, DeliveredFile{Bucket: f.Bucket, Key: f.Object, Hash: f.Hash, Stored: f.Records.Stored, First: f.Records.First, Last: f.Records.Last})
+		d.Files = append(d.Files, DeliveredFile{Bucket: f.Bucket, Key: f.Object, Hash: f.Hash, Stored: f.Records.Stored, First: f.Records.First, Last: f.Records.Last, Lock: f.Records.Lock})
 	}
 	return nil
 }

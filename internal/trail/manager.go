@@ -43,6 +43,9 @@ type Config struct {
 	Notify *notify.Manager
 	// Roles are asked before a trail sends to a log group.
 	Roles Roles
+	// Retention are settings of what files are locked with, each
+	// [ARN=]MODE:DAYS.
+	Retention []string
 }
 
 // Manager knows the trails and runs their delivery. It is safe for concurrent
@@ -51,6 +54,7 @@ type Manager struct {
 	cfg        Config
 	keys       *keyring
 	publishers []*publisher
+	retentions retentions
 
 	// mu is the lock of every call that changes a trail, held until the change
 	// is durable (call.Tx.Lock). A follower takes it to retire.
@@ -104,8 +108,12 @@ func Open(c Config) (*Manager, error) {
 		}
 		m.publishers = append(m.publishers, &publisher{m: m, name: name, place: place, wake: make(chan struct{}, 1)})
 	}
+	var err error
+	if m.retentions, err = parseRetentions(c.Retention); err != nil {
+		return nil, err
+	}
 	trails := map[string]*State{}
-	err := c.Store.Scan(trailPrefix(), func(_, v []byte) (bool, error) {
+	err = c.Store.Scan(trailPrefix(), func(_, v []byte) (bool, error) {
 		t := &State{}
 		if err := decodeRow(v, t, &t.Version); err != nil {
 			return false, err

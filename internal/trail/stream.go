@@ -100,6 +100,7 @@ type plan struct {
 	Planned    time.Time `json:"planned"`
 	Listed     bool      `json:"listed,omitempty"` // goes into a digest
 	Topic      string    `json:"topic,omitempty"`  // of a log file: who is told of its delivery
+	Lock       *Lock     `json:"lock,omitempty"`   // of a delivered file
 	// Of a listed log file: the Merkle tree before it, and its subtrees.
 	Before tree.Frontier `json:"before,omitzero"`
 	Sums   []tree.Hash   `json:"sums,omitempty"`

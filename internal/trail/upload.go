@@ -94,7 +94,9 @@ func (s *stream) upload(ctx context.Context, p *plan, body []byte) error {
 			digest.MetaFirstSeq: strconv.FormatUint(p.First, 10), digest.MetaLastSeq: strconv.FormatUint(p.Last, 10), digest.MetaTrail: s.f.arn,
 		}
 	}
-	return s.f.m.cfg.Bucket.Put(ctx, p.Bucket, p.Key, body, o)
+	var err error
+	p.Lock, err = s.f.m.put(ctx, s.f.arn, p.Bucket, p.Key, body, o)
+	return err
 }
 
 // confirm notes that the bucket has a file, or with a zero time that it was
@@ -168,6 +170,10 @@ func deliveryCode(err error) string {
 		return "AccessDenied"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "RequestTimeout"
+	}
+	var api interface{ ErrorCode() string }
+	if errors.As(err, &api) && api.ErrorCode() != "" {
+		return api.ErrorCode()
 	}
 	return "ServiceUnavailable"
 }
@@ -244,6 +250,7 @@ func (s *stream) buildDigest(end time.Time, fingerprint string) (*digest.Digest,
 		Extension: &digest.Extension{Version: digest.ExtensionVersion, TrailARN: s.f.arn, Number: s.Chain.Number + 1,
 			Final: s.Chain.Closing && s.logs == 0, Regions: s.f.deliveredRegions()},
 	}
+	d.Extension.Retention, _ = s.f.m.retention(s.f.arn, d.Bucket)
 	d.SetPrevious(s.Chain.Previous)
 	if s.Chain.Previous == nil {
 		d.Extension.Prior = s.Chain.Prior
@@ -257,7 +264,7 @@ func (s *stream) buildDigest(end time.Time, fingerprint string) (*digest.Digest,
 		leaves, err := grow.file(&p)
 		d.LogFiles = append(d.LogFiles, digest.LogFile{Bucket: p.Bucket, Object: p.Key, Hash: p.Hash, HashAlgorithm: digest.HashAlgorithm,
 			NewestEventTime: &p.Newest, OldestEventTime: &p.Oldest,
-			Records: &digest.Range{First: p.First, Last: p.Last, Count: p.Count, Skipped: p.Skipped, Stored: p.Stored, Tree: leaves}})
+			Records: &digest.Range{First: p.First, Last: p.Last, Count: p.Count, Skipped: p.Skipped, Stored: p.Stored, Tree: leaves, Lock: p.Lock}})
 		return err == nil, err
 	})
 	if err != nil {

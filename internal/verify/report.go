@@ -11,24 +11,26 @@ import (
 type Kind string
 
 const (
-	DigestMissing     Kind = "digest-missing"     // a digest that another one links to or counts is not there
-	DigestInvalid     Kind = "digest-invalid"     // not a digest file any more, or another trail's
-	DigestMoved       Kind = "digest-moved"       // a digest that lies elsewhere than it says
-	DigestSignature   Kind = "digest-signature"   // signature missing or wrong, or key unknown or expired
-	DigestMetadata    Kind = "digest-metadata"    // a digest's signature is not with it
-	DigestChain       Kind = "digest-chain"       // the link between two digests does not hold
-	RecordGap         Kind = "record-gap"         // sequence numbers that no file covers
-	FileMissing       Kind = "file-missing"       // a listed log file is not there
-	FileAltered       Kind = "file-altered"       // its content is another
-	FileTruncated     Kind = "file-truncated"     // it ends early or is no gzip file
-	FileUnlisted      Kind = "file-unlisted"      // a log file that no digest lists
-	FileMetadata      Kind = "file-metadata"      // its metadata contradicts its digest
-	DuplicateEvent    Kind = "duplicate-event"    // an event that is there twice
-	TailTruncated     Kind = "tail-truncated"     // the newest files are not there
-	RegionMissing     Kind = "region-missing"     // all digests of a region are gone
-	TreeMismatch      Kind = "tree-mismatch"      // the Merkle tree is not the one that was signed
-	CheckpointInvalid Kind = "checkpoint-invalid" // a digest's checkpoint is not signed by its key
-	JournalGap        Kind = "journal-gap"        // undelivered records are missing from the journal
+	DigestMissing     Kind = "digest-missing"      // a digest that another one links to or counts is not there
+	DigestInvalid     Kind = "digest-invalid"      // not a digest file any more, or another trail's
+	DigestMoved       Kind = "digest-moved"        // a digest that lies elsewhere than it says
+	DigestSignature   Kind = "digest-signature"    // signature missing or wrong, or key unknown or expired
+	DigestMetadata    Kind = "digest-metadata"     // a digest's signature is not with it
+	DigestChain       Kind = "digest-chain"        // the link between two digests does not hold
+	RecordGap         Kind = "record-gap"          // sequence numbers that no file covers
+	FileMissing       Kind = "file-missing"        // a listed log file is not there
+	FileAltered       Kind = "file-altered"        // its content is another
+	FileTruncated     Kind = "file-truncated"      // it ends early or is no gzip file
+	FileUnlisted      Kind = "file-unlisted"       // a log file that no digest lists
+	FileMetadata      Kind = "file-metadata"       // its metadata contradicts its digest
+	DuplicateEvent    Kind = "duplicate-event"     // an event that is there twice
+	TailTruncated     Kind = "tail-truncated"      // the newest files are not there
+	RegionMissing     Kind = "region-missing"      // all digests of a region are gone
+	TreeMismatch      Kind = "tree-mismatch"       // the Merkle tree is not the one that was signed
+	CheckpointInvalid Kind = "checkpoint-invalid"  // a digest's checkpoint is not signed by its key
+	RetentionMissing  Kind = "retention-missing"   // a file of a WORM trail is not locked
+	RetentionShort    Kind = "retention-shortened" // it is locked for less than it was, or in a weaker mode
+	JournalGap        Kind = "journal-gap"         // undelivered records are missing from the journal
 )
 
 // Finding is one deviation.
@@ -59,6 +61,8 @@ type RegionReport struct {
 	Pending      int    `json:"pendingFiles"`
 	Foreign      int    `json:"otherTrailsFiles,omitempty"`
 	NewestDigest string `json:"newestDigest,omitempty"`
+	// Locked is how many files have the retention that they were given.
+	Locked int `json:"lockedFiles,omitempty"`
 	// TreeSize is how many records the Merkle tree has, Checkpoint its newest
 	// checkpoint in a digest, CheckpointKey who signed it.
 	TreeSize      uint64 `json:"treeSize,omitempty"`
@@ -78,6 +82,8 @@ type Report struct {
 	// Unproven says what could not be checked; with no finding the result is
 	// neither clean nor tampered.
 	Unproven []string `json:"unproven,omitempty"`
+	// Notes say what is not for this source to check.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Exit codes of `spoor verify`.
@@ -124,6 +130,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		if x.TreeSize > 0 {
 			fmt.Fprintf(&b, ", %d in the Merkle tree", x.TreeSize)
 		}
+		if x.Locked > 0 {
+			fmt.Fprintf(&b, "; %d files are locked as they were", x.Locked)
+		}
 		if x.Pending > 0 {
 			fmt.Fprintf(&b, "; %d files wait for their digest", x.Pending)
 		}
@@ -154,6 +163,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	for _, u := range r.Unproven {
 		fmt.Fprintf(&b, "UNKNOWN %s\n", u)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "NOTE    %s\n", n)
 	}
 	if !r.Anchored {
 		b.WriteString("NOTE    without --data, a trail status or a checkpoint nothing says that the newest files are all there\n")

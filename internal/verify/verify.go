@@ -71,6 +71,7 @@ type Anchor struct {
 type AnchorFile struct {
 	Bucket, Key, Hash, Stored string
 	First, Last               uint64
+	Lock                      *digest.Lock // that the file was given
 }
 
 // Config says what to verify.
@@ -393,6 +394,9 @@ func (v *verifier) region(ctx context.Context, r *region) error {
 	}
 	v.chain(r, nodes)
 	if err := v.files(ctx, r, nodes); err != nil {
+		return err
+	}
+	if err := v.retention(ctx, r, nodes); err != nil {
 		return err
 	}
 	v.trees(r, nodes)
