@@ -8,6 +8,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -42,7 +43,9 @@ const (
 	cursorEvery = 16384
 	// expiryPause is how often expiry is looked at.
 	expiryPause = time.Hour
-	faultPause  = 5 * time.Second
+	// idsPause is how long a quiet server keeps ids in memory.
+	idsPause   = time.Minute
+	faultPause = 5 * time.Second
 )
 
 // Attribute is what events are looked up by, by LookupEvents' names.
@@ -78,14 +81,16 @@ const (
 
 func dayOf(t time.Time) uint32 { return uint32(max(t.Unix(), 0) / 86400) }
 
-func dayPrefix(day uint32) []byte {
-	return binary.BigEndian.AppendUint32([]byte{byte(kv.SpaceHistory), indexMark}, ^day)
+func dayOfMS(ms int64) uint32 { return dayOf(time.UnixMilli(ms)) }
+
+func dayPrefix(day uint32) []byte { return appendDay(nil, day) }
+
+func appendDay(dst []byte, day uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(dst, byte(kv.SpaceHistory), indexMark), ^day)
 }
 
 func listPrefix(dst []byte, day uint32, code byte, account, region, value string) []byte {
-	dst = append(dst, byte(kv.SpaceHistory), indexMark)
-	dst = binary.BigEndian.AppendUint32(dst, ^day)
-	dst = append(dst, code)
+	dst = append(appendDay(dst, day), code)
 	dst = kv.AppendString(dst, account)
 	dst = kv.AppendString(dst, region)
 	return kv.AppendString(dst, value)
@@ -112,6 +117,8 @@ type Config struct {
 	Log       *slog.Logger
 	Now       func() time.Time
 	Retention time.Duration // 0 means DefaultRetention
+
+	idsBatch int // 0 means idsBatch; tests lower it
 }
 
 // Index is the event history. It is safe for concurrent use.
@@ -126,31 +133,45 @@ type Index struct {
 
 	// work is held while the index is written; it guards what follows.
 	work    sync.Mutex
-	durable uint64
+	durable uint64          // of the cursor
 	days    map[uint32]bool // days whose first number is kept
+
+	ids ids
 }
 
 // Open reads where the index stands. Run brings it forward.
 //
 // Crash story: the index's first cursor is set here, so that the journal is not
 // trimmed before it was read. Each later batch holds index keys and cursor
-// together; what a crash leaves unread is read again.
+// together; what a crash leaves unread is read again. Ids have a cursor of their
+// own, which is never ahead of the other.
 func Open(c Config) (*Index, error) {
 	if c.Retention == 0 {
 		c.Retention = DefaultRetention
 	}
+	c.idsBatch = cmp.Or(c.idsBatch, idsBatch)
 	at, err := c.Journal.Cursor(Cursor)
 	if err != nil {
 		return nil, err
 	}
-	if at == 0 {
+	idsAt := at
+	switch _, err := c.Store.Get(kv.Key(kv.SpaceCursor, idsCursor)); {
+	case err == nil:
+		if idsAt, err = c.Journal.Cursor(idsCursor); err != nil {
+			return nil, err
+		}
+	case !errors.Is(err, kv.ErrNotFound):
+		return nil, fmt.Errorf("reading where event history stands: %w", err)
+	default:
+		// A store of before the ids had a cursor has all of them up to the other.
 		b := c.Store.NewBatch()
-		journal.SetCursor(b, Cursor, 0)
+		journal.SetCursor(b, Cursor, at)
+		journal.SetCursor(b, idsCursor, idsAt)
 		if err := c.Journal.Commit(b); err != nil {
 			return nil, err
 		}
 	}
-	x := &Index{cfg: c, reached: at, durable: at, days: map[uint32]bool{}, wanted: make(chan struct{}, 1)}
+	x := &Index{cfg: c, reached: min(idsAt, at), durable: at, days: map[uint32]bool{}, wanted: make(chan struct{}, 1)}
 	prefix := []byte{byte(kv.SpaceHistory), dayMark}
 	err = c.Store.Scan(prefix, func(k, _ []byte) (bool, error) {
 		if len(k) == 6 {
@@ -182,9 +203,18 @@ func (x *Index) Run(ctx context.Context) error {
 			pause(ctx, faultPause)
 			continue
 		}
-		timed, cancel := context.WithTimeout(ctx, expiryPause)
+		limit := expiryPause
+		if x.ids.len() > 0 {
+			limit = idsPause
+		}
+		timed, cancel := context.WithTimeout(ctx, limit)
 		_, err = x.cfg.Journal.Wait(timed, x.position())
 		cancel()
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			if err := x.writeIDs(); err != nil {
+				x.cfg.Log.Error("ids of event history cannot be written", "err", err)
+			}
+		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
@@ -192,6 +222,23 @@ func (x *Index) Run(ctx context.Context) error {
 			x.gather(ctx)
 		}
 	}
+	return x.writeIDs()
+}
+
+// writeIDs writes the ids that are in memory.
+func (x *Index) writeIDs() error {
+	x.work.Lock()
+	defer x.work.Unlock()
+	if x.ids.len() == 0 {
+		return nil
+	}
+	b := x.cfg.Store.NewBatch()
+	x.ids.write(b, nil)
+	journal.SetCursor(b, idsCursor, x.position())
+	if err := x.cfg.Journal.Commit(b); err != nil {
+		return fmt.Errorf("indexing event history: %w", err)
+	}
+	x.ids.clear()
 	return nil
 }
 
@@ -245,20 +292,27 @@ func (x *Index) indexBatch(head uint64) error {
 	b := x.cfg.Store.NewBatch()
 	at, indexed, read := x.position(), 0, 0
 	var key []byte
-	found := lists{}
+	found, fresh := lists{}, gathered{}
 	var newDays []uint32
 	err := x.cfg.Journal.Read(at, head, func(it journal.Item) (bool, error) {
 		at = it.Seq
 		read++
+		management := it.Category == record.Management
+		if management {
+			fresh.add(it.Field(record.FieldAccount), it.Field(record.FieldRegion), it.Field(record.FieldEventID), position{it.Time.UnixMilli(), it.Seq})
+			indexed++
+		}
+		if it.Seq <= x.durable {
+			return indexed < batchRecords && read < cursorEvery, nil // but for its id it is in the index
+		}
 		day := dayOf(it.Time)
 		if !x.days[day] {
 			x.days[day] = true
 			newDays = append(newDays, day)
 			b.Set(dayKey(day), kv.AppendUint64(nil, it.Seq))
 		}
-		if it.Category == record.Management {
-			key = put(b, found, key, day, &it)
-			indexed++
+		if management {
+			key = put(found, key, day, &it)
 		}
 		return indexed < batchRecords && read < cursorEvery, nil
 	})
@@ -266,7 +320,16 @@ func (x *Index) indexBatch(head uint64) error {
 		at = head // the rest was trimmed
 	}
 	found.write(b)
-	if err == nil && (!b.Empty() || at-x.durable >= cursorEvery) {
+	n := x.ids.len() + len(fresh.list)
+	full := err == nil && n >= x.cfg.idsBatch
+	if full {
+		x.ids.write(b, fresh.list)
+	}
+	if err == nil && (!b.Empty() || at >= x.durable+cursorEvery) {
+		if full || n == 0 {
+			journal.SetCursor(b, idsCursor, at)
+		}
+		at := max(at, x.durable)
 		journal.SetCursor(b, Cursor, at)
 		crashpoint.Here("history.indexed")
 		if err = x.cfg.Journal.Commit(b); err == nil {
@@ -282,6 +345,11 @@ func (x *Index) indexBatch(head uint64) error {
 		}
 		return fmt.Errorf("indexing event history: %w", err)
 	}
+	if full {
+		x.ids.clear()
+	} else if len(fresh.list) > 0 {
+		x.ids.add(fresh.list)
+	}
 	x.mu.Lock()
 	x.reached = at
 	if x.moved != nil {
@@ -292,9 +360,8 @@ func (x *Index) indexBatch(head uint64) error {
 	return nil
 }
 
-// put adds one event to its lists and returns the buffer. An event's id is its
-// own, so its list is written at once.
-func put(b *kv.Batch, found lists, key []byte, day uint32, it *journal.Item) []byte {
+// put adds one event to its lists, but for that of its id, and returns the buffer.
+func put(found lists, key []byte, day uint32, it *journal.Item) []byte {
 	account, region := it.Field(record.FieldAccount), it.Field(record.FieldRegion)
 	pos := position{it.Time.UnixMilli(), it.Seq}
 	add := func(a Attribute, value string) {
@@ -302,15 +369,9 @@ func put(b *kv.Batch, found lists, key []byte, day uint32, it *journal.Item) []b
 			return
 		}
 		key = listPrefix(key[:0], day, attributeCode[a], account, region, value)
-		if a == ByEventID {
-			key = pos.append(key)
-			b.Set(key, nil)
-			return
-		}
 		found.add(key, pos)
 	}
 	add(ByTime, "")
-	add(ByEventID, it.Field(record.FieldEventID))
 	add(ByEventName, it.Field(record.FieldEventName))
 	add(ByReadOnly, readOnlyText(it.ReadOnly))
 	add(ByUsername, Username(&it.Entry))
@@ -374,6 +435,9 @@ func BareName(arn string) string {
 // where nothing needs it any more. Records of the oldest kept day that are past
 // retention are hidden by Lookup.
 func (x *Index) Expire() error {
+	if err := x.writeIDs(); err != nil { // they hold the journal
+		return err
+	}
 	x.work.Lock()
 	defer x.work.Unlock()
 	oldest := dayOf(x.cfg.Now().Add(-x.cfg.Retention))

@@ -35,7 +35,10 @@ type rig struct {
 	ended chan error
 }
 
-func newRig(t testing.TB, fs vfs.FS) *rig {
+func newRig(t testing.TB, fs vfs.FS) *rig { return newRigWith(t, fs, 0) }
+
+// newRigWith is newRig with ids that are written so many at a time.
+func newRigWith(t testing.TB, fs vfs.FS, idsBatch int) *rig {
 	t.Helper()
 	r := &rig{now: start, ended: make(chan error, 1)}
 	var err error
@@ -45,7 +48,7 @@ func newRig(t testing.TB, fs vfs.FS) *rig {
 	if r.jr, err = journal.Open(r.store, quiet); err != nil {
 		t.Fatal(err)
 	}
-	r.x, err = Open(Config{Store: r.store, Journal: r.jr, Log: quiet, Now: func() time.Time {
+	r.x, err = Open(Config{Store: r.store, Journal: r.jr, Log: quiet, idsBatch: idsBatch, Now: func() time.Time {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return r.now
@@ -262,6 +265,54 @@ func TestRestart(t *testing.T) {
 	defer r.close(t)
 	if got := r.ids(t, Query{}, 50); len(got) != 300 {
 		t.Errorf("%d events after a restart", len(got))
+	}
+}
+
+// TestIDs: an event is found by its id whether that is in memory only, written,
+// or read again after a power loss or a stop.
+func TestIDs(t *testing.T) {
+	t.Parallel()
+	for _, batch := range []int{1, 7, 1000} {
+		fs := vfs.NewCrashableMem()
+		r := newRigWith(t, fs, batch)
+		n := 0
+		add := func() {
+			for range 50 {
+				r.add(t, record.Record{EventID: fmt.Sprint(n), EventName: "A"})
+				n++
+			}
+		}
+		check := func(when string) {
+			t.Helper()
+			for i := range n {
+				if got := r.ids(t, Query{Attribute: ByEventID, Value: fmt.Sprint(i)}, 50); len(got) != 1 || got[0] != fmt.Sprint(i) {
+					t.Fatalf("batches of %d, %s: event %d is found as %q", batch, when, i, got)
+				}
+			}
+			if got := r.ids(t, Query{Attribute: ByEventName, Value: "A"}, 50); len(got) != n {
+				t.Fatalf("batches of %d, %s: %d events of %d", batch, when, len(got), n)
+			}
+			if got := r.ids(t, Query{Attribute: ByEventID, Value: "0", End: start.Add(-time.Hour)}, 50); len(got) != 0 {
+				t.Fatalf("batches of %d, %s: before its time event 0 is found as %q", batch, when, got)
+			}
+		}
+		add()
+		check("at first")
+		add()
+		check("later")
+		clone := fs.CrashClone(vfs.CrashCloneCfg{})
+		r.close(t)
+		r = newRigWith(t, clone, batch)
+		check("after a power loss")
+		add()
+		check("and later")
+		r.close(t)
+		r = newRigWith(t, clone, batch)
+		if r.x.ids.len() != 0 {
+			t.Errorf("%d ids were not written at the stop", r.x.ids.len())
+		}
+		check("after a stop")
+		r.close(t)
 	}
 }
 

@@ -33,22 +33,25 @@ func (p position) slotEnd() position {
 }
 
 // lists gathers the positions of one commit, by the lists' prefixes and slots.
-type lists map[string][]position
+type lists map[string]*[]position
 
 // add adds an event; key is the list's prefix, and is used as a buffer.
 func (l lists) add(key []byte, p position) {
 	key = kv.AppendUint64(key, uint64(p.ms/slotMS))
 	have := l[string(key)] // does not allocate
-	if n := len(have); n > 0 && have[n-1] == p {
-		return // an event that has the value twice
+	switch {
+	case have == nil:
+		l[string(key)] = &[]position{p}
+	case (*have)[len(*have)-1] != p: // or an event has the value twice
+		*have = append(*have, p)
 	}
-	l[string(key)] = append(have, p)
 }
 
 // write puts the pieces into a batch.
 func (l lists) write(b *kv.Batch) {
 	var k, v []byte
-	for key, list := range l {
+	for key, gathered := range l {
+		list := *gathered
 		slices.SortFunc(list, func(a, b position) int {
 			switch {
 			case a.newer(b):

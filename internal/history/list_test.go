@@ -23,7 +23,7 @@ func TestList(t *testing.T) {
 	defer store.Close()
 	random := rand.New(rand.NewPCG(1, 2))
 	const day = 20_000
-	for round := range 50 {
+	for round := range 20 {
 		name := string(rune('a' + round))
 		prefix := listPrefix(nil, day, attributeCode[ByEventName], "123456789012", "us-east-1", name)
 		var all []position

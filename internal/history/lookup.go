@@ -148,6 +148,16 @@ func (x *Index) Lookup(ctx context.Context, q Query) (Page, error) {
 // collect reads up to q.Max+1 positions from the index, day after day. Days
 // without a matching event are passed over by a seek each.
 func (x *Index) collect(q Query, code byte, from position, after *position, floor time.Time) ([]position, error) {
+	floorMS := max(floor.UnixMilli(), 0)
+	if code == attributeCode[ByEventID] {
+		// Memory first: what is not there any more by then is in the index.
+		if p, ok := x.ids.find(q.Account, q.Region, q.Value); ok {
+			if p.newer(from) || after != nil && p == *after || p.ms < floorMS {
+				return nil, nil
+			}
+			return []position{p}, nil
+		}
+	}
 	it, err := x.cfg.Store.DB().NewIter(&pebble.IterOptions{
 		LowerBound: []byte{byte(kv.SpaceHistory), indexMark}, UpperBound: []byte{byte(kv.SpaceHistory), indexMark + 1},
 	})
@@ -155,7 +165,6 @@ func (x *Index) collect(q Query, code byte, from position, after *position, floo
 		return nil, fmt.Errorf("reading event history: %w", err)
 	}
 	var out []position
-	floorMS := max(floor.UnixMilli(), 0)
 	newest := dayOf(time.UnixMilli(min(from.ms, 1<<45)))
 	if first, ok := firstDay(it); ok {
 		newest = min(newest, first)
