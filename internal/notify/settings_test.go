@@ -1,6 +1,8 @@
 package notify
 
 import (
+	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -99,4 +101,20 @@ func FuzzParseSettings(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestDocumented: the guide names every setting.
+func TestDocumented(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile("../../docs/NOTIFICATIONS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, typ := range []reflect.Type{reflect.TypeFor[Settings](), reflect.TypeFor[Topic](), reflect.TypeFor[LogGroup](), reflect.TypeFor[Credentials]()} {
+		for _, name := range memberNames(typ) {
+			if !strings.Contains(string(guide), "`"+name+"`") {
+				t.Errorf("the guide does not name %s of %s", name, typ)
+			}
+		}
+	}
 }

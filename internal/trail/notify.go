@@ -270,7 +270,9 @@ func (l *logSource) Wait(ctx context.Context) error {
 	if _, err := l.m.cfg.Journal.Wait(ctx, l.looked); err != nil {
 		return err
 	}
-	pause(ctx, gather)
+	gathering, stop := context.WithTimeout(ctx, gather)
+	defer stop()
+	_, _ = l.m.cfg.Journal.Wait(gathering, l.looked+gatherRecords) // its end is no error
 	return ctx.Err()
 }
 
