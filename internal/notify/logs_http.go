@@ -71,6 +71,7 @@ func (c *logsClient) secrets() (sdkaws.Credentials, error) {
 type inputLogEvent struct {
 	Timestamp int64  `json:"timestamp"`
 	Message   string `json:"message"`
+	index     int    // in the batch
 }
 
 type putLogEvents struct {
@@ -79,12 +80,35 @@ type putLogEvents struct {
 	Events []inputLogEvent `json:"logEvents"`
 }
 
-type putLogEventsAnswer struct {
-	Rejected *struct {
-		TooNew  *int `json:"tooNewLogEventStartIndex"`
-		TooOld  *int `json:"tooOldLogEventEndIndex"`
-		Expired *int `json:"expiredLogEventEndIndex"`
-	} `json:"rejectedLogEventsInfo"`
+// rejection is what PutLogEvents says of events that it did not take: those
+// before an end and those from a start on.
+type rejection struct {
+	TooNew  *int `json:"tooNewLogEventStartIndex"`
+	TooOld  *int `json:"tooOldLogEventEndIndex"`
+	Expired *int `json:"expiredLogEventEndIndex"`
+}
+
+// of lists the batch's indexes of the events that were rejected.
+func (r *rejection) of(events []inputLogEvent) []int {
+	if r == nil {
+		return nil
+	}
+	begin, end := 0, len(events)
+	for _, n := range []*int{r.TooOld, r.Expired} {
+		if n != nil {
+			begin = max(begin, min(*n, len(events)))
+		}
+	}
+	if r.TooNew != nil {
+		end = min(max(*r.TooNew, begin), len(events))
+	}
+	var out []int
+	for i := range events {
+		if i < begin || i >= end {
+			out = append(out, events[i].index)
+		}
+	}
+	return out
 }
 
 // send puts a batch, stream after stream. It is acknowledged when all of it is.
@@ -97,14 +121,21 @@ func (c *logsClient) send(ctx context.Context, batch []Message) error {
 		if events[stream] == nil {
 			streams = append(streams, stream)
 		}
-		events[stream] = append(events[stream], inputLogEvent{m.Time.UnixMilli(), string(m.Body)})
+		events[stream] = append(events[stream], inputLogEvent{m.Time.UnixMilli(), string(m.Body), i})
 	}
+	var rejected []int
 	for _, stream := range streams {
 		for _, part := range splitEvents(events[stream]) {
-			if err := c.put(ctx, putLogEvents{c.group, stream, part}); err != nil {
+			not, err := c.put(ctx, putLogEvents{c.group, stream, part})
+			if err != nil {
 				return err
 			}
+			rejected = append(rejected, not.of(part)...)
 		}
+	}
+	if len(rejected) > 0 {
+		slices.Sort(rejected)
+		return &RejectedError{rejected, "the log group rejects the event as too old or too new"}
 	}
 	return nil
 }
@@ -126,27 +157,27 @@ func splitEvents(events []inputLogEvent) [][]inputLogEvent {
 	return append(out, events[begin:])
 }
 
-func (c *logsClient) put(ctx context.Context, in putLogEvents) error {
+func (c *logsClient) put(ctx context.Context, in putLogEvents) (*rejection, error) {
 	body, err := c.call(ctx, "PutLogEvents", in)
 	if errorCode(err) == "ResourceNotFoundException" {
 		if err := c.make(ctx, in.Stream); err != nil {
-			return err
+			return nil, err
 		}
 		body, err = c.call(ctx, "PutLogEvents", in)
 	}
+	if errorCode(err) == "InvalidParameterException" {
+		err = errors.Join(err, ErrPermanent) // of events such as these
+	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var answer putLogEventsAnswer
+	var answer struct {
+		Rejected *rejection `json:"rejectedLogEventsInfo"`
+	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return fmt.Errorf("the answer to PutLogEvents is not JSON: %w", err)
+		return nil, fmt.Errorf("the answer to PutLogEvents is not JSON: %w", err)
 	}
-	// Rejected events are not in the log group and never will be. That the batch
-	// becomes dead letters says so of a few too many, and of none too few.
-	if answer.Rejected != nil {
-		return fmt.Errorf("events were rejected as too old or too new: %w", ErrPermanent)
-	}
-	return nil
+	return answer.Rejected, nil
 }
 
 // make makes the group, if it is missing, and the stream.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,8 @@ import (
 
 	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"spoor/internal/kv"
 )
 
 // logsServer is CloudWatch Logs as far as PutLogEvents goes.
@@ -141,6 +144,9 @@ func TestPutLogEvents(t *testing.T) {
 		{"taken, connection cut", func(n int, op string) (bool, int, string) {
 			return true, map[bool]int{true: -1}[n == 4], ""
 		}, []string{"a", "a", "b"}},
+		{"the second event is invalid", func(n int, op string) (bool, int, string) {
+			return n < 5, map[bool]int{true: 400}[n == 5], `{"__type":"InvalidParameterException"}`
+		}, []string{"a"}},
 		{"throttled", func(n int, op string) (bool, int, string) {
 			return n > 1, map[bool]int{true: 400}[n < 2], `{"__type":"ThrottlingException"}`
 		}, []string{"a", "b"}},
@@ -168,12 +174,15 @@ func TestPutLogEvents(t *testing.T) {
 					t.Errorf("authorization %q", a)
 				}
 			}
-			if d := w.deadLetters(t); len(d) > 0 {
+			if d := w.deadLetters(t); len(d) != 2-len(firsts(tc.want)) {
 				t.Errorf("dead letters: %+v", d)
 			}
 		})
 	}
 }
+
+// firsts drops repetitions.
+func firsts(texts []string) []string { return slices.Compact(slices.Clone(texts)) }
 
 // TestPutLogEventsSignature: the signature is over what is sent.
 func TestPutLogEventsSignature(t *testing.T) {
@@ -212,19 +221,49 @@ func TestPutLogEventsSignature(t *testing.T) {
 }
 
 // TestRejectedEvents: events that CloudWatch Logs will never take become dead
-// letters and hold up nothing.
+// letters, they alone, and hold up nothing.
 func TestRejectedEvents(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-		_, _ = rw.Write([]byte(`{"rejectedLogEventsInfo":{"expiredLogEventEndIndex":1}}`))
-	}))
-	defer server.Close()
-	m := w.manager(t, &Settings{LogGroups: []LogGroup{{ARN: testGroup, Endpoint: server.URL}}})
-	w.events(t, m, "us-east-1", "a", "b")
-	drained(t, w.logLoop(m))
-	if d := w.deadLetters(t); len(d) != 2 || d[0].Attempts != 1 {
-		t.Errorf("dead letters: %+v", d)
+	for _, tc := range []struct {
+		answer string
+		want   []string
+	}{
+		{`{}`, nil},
+		{`{"rejectedLogEventsInfo":{"expiredLogEventEndIndex":1}}`, []string{"a"}},
+		{`{"rejectedLogEventsInfo":{"tooOldLogEventEndIndex":2,"expiredLogEventEndIndex":1,"tooNewLogEventStartIndex":3}}`, []string{"a", "b", "d"}},
+		{`{"rejectedLogEventsInfo":{"tooNewLogEventStartIndex":0}}`, []string{"a", "b", "c", "d"}},
+		{`{"rejectedLogEventsInfo":{"tooOldLogEventEndIndex":99,"tooNewLogEventStartIndex":-5}}`, []string{"a", "b", "c", "d"}},
+	} {
+		w := newWorld(t)
+		server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			_, _ = rw.Write([]byte(tc.answer))
+		}))
+		defer server.Close()
+		m := w.manager(t, &Settings{LogGroups: []LogGroup{{ARN: testGroup, Endpoint: server.URL}}})
+		attrs := map[string]string{AttrLogGroup: testGroup, AttrLogStream: "s"}
+		var batch []Message
+		for i, text := range []string{"d", "c", "b", "a"} { // the newest first: they are sent in order of time
+			batch = append(batch, Message{ID: text, Time: w.clock.now().Add(-time.Duration(i) * time.Second), Body: []byte(text), Attributes: attrs})
+		}
+		given := false
+		l := w.logLoop(m)
+		l.Source = sourceFunc(func() (Batch, error) {
+			if given {
+				return Batch{}, ErrDone
+			}
+			return Batch{Messages: batch, Owner: "o", Done: func(_ *kv.Batch, n int) { given = n == len(batch) }}, nil
+		})
+		if err := l.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, d := range w.deadLetters(t) {
+			got = append(got, d.Message.ID)
+		}
+		slices.Sort(got)
+		if !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s: dead letters %v, want %v", tc.answer, got, tc.want)
+		}
 	}
 }
 
@@ -239,11 +278,11 @@ func TestSplitEvents(t *testing.T) {
 		events []inputLogEvent
 		want   []int
 	}{
-		{"order", []inputLogEvent{{3, "c"}, {1, "a"}, {2, "b"}}, []int{3}},
+		{"order", []inputLogEvent{{3, "c", 0}, {1, "a", 1}, {2, "b", 2}}, []int{3}},
 		{"number", many, []int{maxLogBatchEvents, 1}},
-		{"span", []inputLogEvent{{0, "a"}, {day, "b"}, {day + 1, "c"}}, []int{2, 1}},
-		{"size", []inputLogEvent{{0, big}, {0, big}, {0, big}, {0, big}, {0, big}}, []int{3, 2}},
-		{"exact size", []inputLogEvent{{0, big[26:]}, {0, big[26:]}, {0, big[26:]}, {0, big[26:]}, {0, ""}}, []int{4, 1}},
+		{"span", []inputLogEvent{{0, "a", 0}, {day, "b", 0}, {day + 1, "c", 0}}, []int{2, 1}},
+		{"size", []inputLogEvent{{0, big, 0}, {0, big, 0}, {0, big, 0}, {0, big, 0}, {0, big, 0}}, []int{3, 2}},
+		{"exact size", []inputLogEvent{{0, big[26:], 0}, {0, big[26:], 0}, {0, big[26:], 0}, {0, big[26:], 0}, {0, "", 0}}, []int{4, 1}},
 	} {
 		var got []int
 		var all []inputLogEvent

@@ -142,12 +142,15 @@ func (l *Loop) step(ctx context.Context) (time.Duration, error) {
 	err = l.Sender.Send(ctx, batch.Messages)
 	crashpoint.Here("notify.sent")
 	now := l.Now().UTC()
+	var rejected *RejectedError
 	switch {
 	case err == nil:
 		l.backoff = 0
 		return 0, l.commit(batch, len(batch.Messages), func(b *kv.Batch) { l.Board.succeeded(b, l.Kind, batch.Owner, now) })
 	case ctx.Err() != nil:
 		return 0, nil
+	case errors.As(err, &rejected):
+		return 0, l.rejected(batch, rejected, now)
 	case errors.Is(err, ErrPermanent):
 		l.Log.Error("a target refuses a message for good; it goes to the dead letters", "target", l.Target,
 			"id", batch.Messages[0].ID, "messages", len(batch.Messages), "err", err)
@@ -212,6 +215,22 @@ func (l *Loop) giveUp(batch Batch, n, attempts int, cause error, now time.Time) 
 	l.Log.Error("notifications were given up and are in the dead-letter file", "target", l.Target, "messages", n,
 		"file", l.Dead.Name(), "err", cause)
 	return l.commit(batch, n, func(b *kv.Batch) { l.Board.failed(b, l.Kind, batch.Owner, now, cause) })
+}
+
+// rejected moves what a target will never take of a batch to the dead letters;
+// the rest is acknowledged. The crash story is giveUp's.
+func (l *Loop) rejected(batch Batch, cause *RejectedError, now time.Time) error {
+	var dead []Message
+	for _, i := range cause.Indexes {
+		dead = append(dead, batch.Messages[i])
+	}
+	if err := l.Dead.Add(l.Target, l.attempts(batch)+1, cause, now, dead); err != nil {
+		return fmt.Errorf("writing dead letters: %w", err)
+	}
+	l.Log.Error("a target rejected messages; they are in the dead-letter file", "target", l.Target, "messages", len(dead),
+		"of", len(batch.Messages), "file", l.Dead.Name(), "err", cause)
+	l.backoff = 0
+	return l.commit(batch, len(batch.Messages), func(b *kv.Batch) { l.Board.succeeded(b, l.Kind, batch.Owner, now) })
 }
 
 // commit makes durable that the first n messages of a batch are done with.

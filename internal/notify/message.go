@@ -14,6 +14,15 @@ import (
 // target understood the batch and will never take it.
 var ErrPermanent = errors.New("the target refuses this for good")
 
+// RejectedError says that a target took a batch but for some of its messages,
+// which it will never take.
+type RejectedError struct {
+	Indexes []int // in the batch
+	Reason  string
+}
+
+func (e *RejectedError) Error() string { return e.Reason }
+
 // Message is what a target gets.
 type Message struct {
 	// ID names the message; it is the same each time it is sent.
@@ -30,7 +39,7 @@ type Message struct {
 
 // Sender sends one batch to a target; nil means the target acknowledged all of
 // it. After any other outcome the whole batch is sent again, unless the error
-// is ErrPermanent. A Sender is used by one goroutine at a time; it bounds the
+// is ErrPermanent, or a RejectedError, which acknowledges the rest. A Sender is used by one goroutine at a time; it bounds the
 // time of an attempt itself.
 type Sender interface {
 	Send(ctx context.Context, batch []Message) error
