@@ -230,7 +230,7 @@ func (m *Manager) commit(b *kv.Batch) error {
 }
 
 func (f *follow) wants(e *record.Entry) bool {
-	return e.Field(record.FieldAccount) == f.Account && (f.Settings.MultiRegion || e.Field(record.FieldRegion) == f.Region) && f.match.SelectsEntry(e)
+	return e.Is(record.FieldAccount, f.Account) && (f.Settings.MultiRegion || e.Is(record.FieldRegion, f.Region)) && f.match.SelectsEntry(e)
 }
 
 // apply makes a change hold from its own record on.

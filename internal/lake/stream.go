@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-	"unsafe"
 
 	"spoor/internal/call"
 	"spoor/internal/crashpoint"
@@ -233,10 +232,10 @@ type sink struct {
 	n     int
 	held  []heldEvent // before the engine starts
 	arena []byte
-	batch []string
+	batch [][]byte
 	kept  bool
 
-	batches chan []string // nil before the engine starts
+	batches chan [][]byte // nil before the engine starts
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when the engine has ended
 	err     error         // set before
@@ -282,7 +281,7 @@ func (s *sink) add(it *journal.Item) error {
 
 // put hands an event over; its bytes do not change any more.
 func (s *sink) put(event []byte) error {
-	s.batch = append(s.batch, unsafe.String(unsafe.SliceData(event), len(event)))
+	s.batch = append(s.batch, event)
 	if len(s.batch) < sinkBatch {
 		return nil
 	}
@@ -292,7 +291,7 @@ func (s *sink) put(event []byte) error {
 func (s *sink) send() error {
 	select {
 	case s.batches <- s.batch:
-		s.batch = make([]string, 0, sinkBatch)
+		s.batch = make([][]byte, 0, sinkBatch)
 		return nil
 	case <-s.done:
 		return errors.Join(s.err, errors.New("the engine ended before its events did"))
@@ -305,7 +304,7 @@ func (s *sink) start() error {
 		return fmt.Errorf("creating a directory of events: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.cancel, s.batches, s.done = cancel, make(chan []string, 8), make(chan struct{})
+	s.cancel, s.batches, s.done = cancel, make(chan [][]byte, 8), make(chan struct{})
 	rel := duckdb.Relation{Name: rawEvents, Columns: rawColumns, Parts: []duckdb.Part{s.feed}}
 	go func() {
 		defer close(s.done)
@@ -332,7 +331,7 @@ func (s *sink) feed(ctx context.Context, emit func([]any) error) error {
 				return nil
 			}
 			for _, e := range list {
-				row[0] = e
+				row[0] = e // a string would be copied once more
 				if err := emit(row); err != nil {
 					return err
 				}

@@ -271,7 +271,10 @@ func (f *follower) take(it *journal.Item) error {
 
 // offer gives a record of the trail's account to its region's stream.
 func (f *follower) offer(it *journal.Item) error {
-	region := it.Field(record.FieldRegion)
+	region := f.home // most are, and this makes no copy
+	if !it.Is(record.FieldRegion, region) {
+		region = it.Field(record.FieldRegion)
+	}
 	if region != f.home && !f.set.MultiRegion {
 		return nil
 	}
