@@ -17,6 +17,7 @@ const (
 	SpaceDeliver Space = 0x08 // trail delivery: files and digests being delivered
 	SpaceLake    Space = 0x09 // event data stores: their events and what reads for them
 	SpaceCopy    Space = 0x0A // columnar copies of log files: which there are
+	SpaceInsight Space = 0x0B // Insights: counts of calls, baselines, open insights
 	SpaceCQL     Space = 0x10 // CQL rows
 	SpaceSecret  Space = 0x11 // sealed secrets
 )

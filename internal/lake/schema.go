@@ -1,6 +1,9 @@
 package lake
 
-import "spoor/internal/athena/sql"
+import (
+	"spoor/internal/athena/sql"
+	"spoor/internal/trail"
+)
 
 // hiveColumn is a column of a store with its type in Hive's words.
 type hiveColumn struct{ name, typ string }
@@ -43,10 +46,16 @@ var activityColumns = []hiveColumn{
 const wholeEvent = "eventjson"
 
 // ofActivity reports whether a store takes events from outside of AWS.
-func ofActivity(s *Store) bool {
+func ofActivity(s *Store) bool { return s.takes("ActivityAuditLog") }
+
+// ofInsights reports whether a store takes Insights events.
+func ofInsights(s *Store) bool { return s.takes("Insight") }
+
+// takes reports whether a store's selectors name an event category.
+func (s *Store) takes(category string) bool {
 	for _, a := range s.Settings.Selectors.Advanced {
 		for _, f := range a.Fields {
-			if f.Field == "eventCategory" && len(f.Equals) == 1 && f.Equals[0] == "ActivityAuditLog" {
+			if f.Field == trail.FieldCategory && len(f.Equals) == 1 && f.Equals[0] == category {
 				return true
 			}
 		}
@@ -57,8 +66,11 @@ func ofActivity(s *Store) bool {
 // columnsOf are the columns of a store.
 func columnsOf(s *Store) []sql.Column {
 	list := eventColumns
-	if ofActivity(s) {
+	switch {
+	case ofActivity(s):
 		list = activityColumns
+	case ofInsights(s):
+		list = insightColumns
 	}
 	out := make([]sql.Column, 0, len(list)+1)
 	for _, c := range append(list[:len(list):len(list)], hiveColumn{wholeEvent, "string"}) {

@@ -119,14 +119,15 @@ func changeKey(head uint64, id string) []byte {
 type Origin byte
 
 const (
-	FromJournal Origin = 'j'
-	FromChannel Origin = 'c'
-	FromImport  Origin = 'i'
+	FromJournal  Origin = 'j'
+	FromChannel  Origin = 'c'
+	FromImport   Origin = 'i'
+	FromInsights Origin = 'n'
 )
 
 // Event key format: kv.SpaceLake, "event", store, day of the event (4 bytes,
 // days since 1970, big-endian), origin, then what is unique for the origin:
-// the journal's number (8 bytes), a channel event's id (16 bytes) or an
+// the journal's number (8 bytes), a channel or Insights event's id or an
 // import's file and position (20 bytes). The value is the event's JSON. The
 // day leads, so that expiry is a range.
 

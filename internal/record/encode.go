@@ -193,6 +193,28 @@ func (l *resSpans) add(r resSpan) {
 // Field returns a field's text, or "" when the record has none.
 func (e *Entry) Field(f Field) string { return e.text(e.fields[f]) }
 
+// UserAgent returns the record's userAgent. It is looked for where it stands in
+// a record, behind awsRegion, whose place is known; a quotation mark inside of
+// a value would be escaped.
+func (e *Entry) UserAgent() string {
+	const member = `,"userAgent":"`
+	at := int(e.fields[FieldRegion].off)
+	i := bytes.Index(e.JSON[at:], []byte(member))
+	if i < 0 {
+		return ""
+	}
+	at += i + len(member)
+	for end := at; end < len(e.JSON); end++ {
+		switch e.JSON[end] {
+		case '\\':
+			end++
+		case '"':
+			return e.text(span{uint32(at), uint32(end - at)})
+		}
+	}
+	return ""
+}
+
 // Resources calls fn for each of the record's resources.
 func (e *Entry) Resources(fn func(typ, arn string)) {
 	for i := range e.res.n {
