@@ -9,19 +9,19 @@ import (
 	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/lake"
+	"spoor/internal/record"
 	"spoor/internal/trail"
 )
 
 const (
 	rateInsight = string(types.InsightTypeApiCallRateInsight)
-	noDetection = "selectors are checked and kept; nothing is detected yet"
 )
 
 func (s *api) insightOperations() []call.Operation {
 	return []call.Operation{
 		call.Op("PutInsightSelectors", func(c *call.Call, in *sdk.PutInsightSelectorsInput) ([]call.Permission, error) {
 			return s.onTrailOrStore(c, "PutInsightSelectors", in.TrailName, in.EventDataStore), nil
-		}, handle(s.putInsightSelectors), call.Partial(noDetection)),
+		}, handle(s.putInsightSelectors)),
 		call.Op("GetInsightSelectors", func(c *call.Call, in *sdk.GetInsightSelectorsInput) ([]call.Permission, error) {
 			return s.onTrailOrStore(c, "GetInsightSelectors", in.TrailName, in.EventDataStore), nil
 		}, handle(s.getInsightSelectors), call.ReadOnly),
@@ -33,9 +33,8 @@ func (s *api) insightOperations() []call.Operation {
 		}, handle(s.getEventConfiguration), call.ReadOnly),
 		call.Op("ListInsightsData", func(_ *call.Call, in *sdk.ListInsightsDataInput) ([]call.Permission, error) {
 			return []call.Permission{{Action: "cloudtrail:ListInsightsData", Resource: str(in.InsightSource)}}, nil
-		}, handle(s.listInsightsData), call.ReadOnly, call.Refuses(unsupported)),
-		call.Op("ListInsightsMetricData", onAll[sdk.ListInsightsMetricDataInput]("ListInsightsMetricData"), handle(s.listInsightsMetricData), call.ReadOnly,
-			call.Refuses(unsupported)),
+		}, s.listInsightsData, call.ReadOnly),
+		call.Op("ListInsightsMetricData", insightsMetricPermissions, s.listInsightsMetricData, call.ReadOnly),
 	}
 }
 
@@ -74,7 +73,7 @@ func (s *api) lockFor(c *call.Call, store *string) {
 }
 
 func (s *api) putInsightSelectors(c *call.Call, in *sdk.PutInsightSelectorsInput) (*sdk.PutInsightSelectorsOutput, error) {
-	list, err := insights(in.InsightSelectors)
+	list, err := insightSelectors(in.InsightSelectors)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +105,11 @@ func (s *api) putInsightSelectors(c *call.Call, in *sdk.PutInsightSelectorsInput
 	} else if err := s.checkInsightsDestination(c, st, next.InsightsTo); err != nil {
 		return nil, err
 	}
+	for _, i := range list {
+		if slices.Contains(i.Categories, record.OnData) {
+			return nil, badInsight("Insights on data events are not supported on event data stores. Enable Insights on Management events only.")
+		}
+	}
 	if err := checkInsights(list, st.Settings.Selectors); err != nil {
 		return nil, err
 	}
@@ -133,7 +137,7 @@ func badInsight(format string, args ...any) error {
 	return invalid("InvalidInsightSelectorsException", format, args...)
 }
 
-func insights(in []types.InsightSelector) ([]lake.Insight, error) {
+func insightSelectors(in []types.InsightSelector) ([]lake.Insight, error) {
 	var out []lake.Insight
 	for _, x := range in {
 		i := lake.Insight{Type: string(x.InsightType)}
@@ -302,34 +306,4 @@ func maxEventSize(st *lake.Store) types.MaxEventSize {
 
 func notOffered(op, message string) error {
 	return &aws.Error{Op: "cloudtrail." + op, Kind: aws.Unsupported, Code: unsupported, Message: message}
-}
-
-func (s *api) listInsightsData(c *call.Call, in *sdk.ListInsightsDataInput) (*sdk.ListInsightsDataOutput, error) {
-	if in.StartTime != nil && in.EndTime != nil && in.StartTime.After(*in.EndTime) {
-		return nil, invalid("InvalidParameterException", "The start time must be before the end time.")
-	}
-	if _, err := s.findTrail(c, str(in.InsightSource)); err != nil {
-		return nil, invalid("InvalidParameterException", "The InsightSource %s is not the ARN of a trail of this account.", str(in.InsightSource))
-	}
-	return nil, notOffered("ListInsightsData", "Insights events are not detected by this server.")
-}
-
-func (s *api) listInsightsMetricData(c *call.Call, in *sdk.ListInsightsMetricDataInput) (*sdk.ListInsightsMetricDataOutput, error) {
-	rate := string(in.InsightType) == rateInsight
-	switch {
-	case rate && str(in.ErrorCode) != "":
-		return nil, invalid("InvalidParameterException", "ErrorCode can be given with the insight type ApiErrorRateInsight only.")
-	case !rate && str(in.ErrorCode) == "":
-		return nil, invalid("InvalidParameterException", "ErrorCode is required with the insight type ApiErrorRateInsight.")
-	case in.StartTime != nil && in.EndTime != nil && !in.StartTime.Before(*in.EndTime):
-		return nil, invalid("InvalidParameterException", "The start time must be before the end time.")
-	case in.Period != nil && *in.Period != 60 && *in.Period != 300 && *in.Period != 3600:
-		return nil, invalid("InvalidParameterException", "Period must be 60, 300 or 3600 seconds.")
-	}
-	if in.TrailName != nil {
-		if _, err := s.findTrail(c, *in.TrailName); err != nil {
-			return nil, err
-		}
-	}
-	return nil, notOffered("ListInsightsMetricData", "Insights metrics are not kept by this server.")
 }

@@ -3,6 +3,7 @@ package cloudtrail
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudtrail"
@@ -16,22 +17,21 @@ import (
 
 func (s *api) lookupOperations() []call.Operation {
 	return []call.Operation{
-		call.Op("LookupEvents", onAll[sdk.LookupEventsInput]("LookupEvents"), s.lookupEvents, call.ReadOnly, call.Partial("management events only: no Insights events are detected yet")),
+		call.Op("LookupEvents", onAll[sdk.LookupEventsInput]("LookupEvents"), s.lookupEvents, call.ReadOnly),
 		call.Op("ListPublicKeys", onAll[sdk.ListPublicKeysInput]("ListPublicKeys"), handle(s.listPublicKeys), call.ReadOnly),
 	}
 }
 
 func (s *api) lookupEvents(ctx context.Context, c *call.Call, in *sdk.LookupEventsInput) (*sdk.LookupEventsOutput, error) {
-	if in.EventCategory != "" {
-		// No trail here has Insights, so there is no such event.
-		return &sdk.LookupEventsOutput{Events: []types.Event{}}, nil
-	}
-	q := history.Query{Account: c.AccountID, Region: c.Region, Token: str(in.NextToken)}
+	q := history.Query{Account: c.AccountID, Region: c.Region, Token: str(in.NextToken), Insights: in.EventCategory == types.EventCategoryInsight}
 	if len(in.LookupAttributes) > 1 {
 		return nil, invalid("InvalidLookupAttributesException", "You can only specify one lookup attribute at a time.")
 	}
 	for _, a := range in.LookupAttributes {
 		q.Attribute, q.Value = history.Attribute(a.AttributeKey), str(a.AttributeValue)
+		if q.Insights && !slices.Contains([]history.Attribute{history.ByEventID, history.ByEventName, history.ByEventSource}, q.Attribute) {
+			return nil, invalid("InvalidLookupAttributesException", "Insights events can be looked up by EventId, EventName and EventSource only.")
+		}
 	}
 	if in.StartTime != nil {
 		q.Start = *in.StartTime
@@ -45,24 +45,39 @@ func (s *api) lookupEvents(ctx context.Context, c *call.Call, in *sdk.LookupEven
 	if in.MaxResults != nil {
 		q.Max = int(*in.MaxResults)
 	}
-	page, err := s.history.Lookup(ctx, q)
-	if errors.Is(err, history.ErrToken) {
-		return nil, &aws.Error{Op: "cloudtrail.LookupEvents", Kind: aws.Invalid, Code: "InvalidNextTokenException", Err: err,
-			Message: "The NextToken is not valid, or the parameters differ from those of the request that it came from."}
-	}
+	events, next, err := s.eventPage(ctx, q, "InvalidNextTokenException")
 	if err != nil {
 		return nil, err
 	}
-	out := &sdk.LookupEventsOutput{Events: make([]types.Event, 0, len(page.Items)), NextToken: optional(page.Next)}
-	for i := range page.Items {
-		out.Events = append(out.Events, sdkEvent(&page.Items[i].Entry))
+	return &sdk.LookupEventsOutput{Events: events, NextToken: next}, nil
+}
+
+// eventPage is a page of event history; badToken is the operation's error for
+// a token that is not its own.
+func (s *api) eventPage(ctx context.Context, q history.Query, badToken string) ([]types.Event, *string, error) {
+	page, err := s.history.Lookup(ctx, q)
+	if errors.Is(err, history.ErrToken) {
+		return nil, nil, &aws.Error{Op: "cloudtrail.eventPage", Kind: aws.Invalid, Code: badToken, Err: err,
+			Message: "The NextToken is not valid, or the parameters differ from those of the request that it came from."}
 	}
-	return out, nil
+	if err != nil {
+		return nil, nil, err
+	}
+	events := make([]types.Event, 0, len(page.Items))
+	for i := range page.Items {
+		events = append(events, sdkEvent(&page.Items[i].Entry))
+	}
+	return events, optional(page.Next), nil
 }
 
 // sdkEvent shows an event as LookupEvents does. A resource is listed by ARN and
 // by name, both of which it is found by.
 func sdkEvent(e *record.Entry) types.Event {
+	if e.Category == record.Insight { // nobody's call, and of no resource
+		return types.Event{EventId: new(e.Field(record.FieldEventID)), EventName: new(e.Field(record.FieldEventName)),
+			EventSource: new(e.Field(record.FieldEventSource)), EventTime: new(e.Time.Truncate(time.Second)), CloudTrailEvent: new(string(e.JSON)),
+			Resources: []types.Resource{}}
+	}
 	readOnly := "false"
 	if e.ReadOnly {
 		readOnly = "true"

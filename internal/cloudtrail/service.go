@@ -16,6 +16,7 @@ import (
 	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/history"
+	"spoor/internal/insights"
 	"spoor/internal/kv"
 	"spoor/internal/lake"
 	"spoor/internal/record"
@@ -45,18 +46,21 @@ type Config struct {
 	Trails  *trail.Manager
 	Lake    *lake.Manager
 	History *history.Index
-	Bucket  trail.Bucket
+	// Insights answers for rates of calls.
+	Insights *insights.Manager
+	Bucket   trail.Bucket
 }
 
 type api struct {
-	store   *kv.Store
-	trails  *trail.Manager
-	lake    *lake.Manager
-	history *history.Index
-	bucket  trail.Bucket
+	store    *kv.Store
+	trails   *trail.Manager
+	lake     *lake.Manager
+	history  *history.Index
+	insights *insights.Manager
+	bucket   trail.Bucket
 }
 
-func newAPI(c Config) *api { return &api{c.Store, c.Trails, c.Lake, c.History, c.Bucket} }
+func newAPI(c Config) *api { return &api{c.Store, c.Trails, c.Lake, c.History, c.Insights, c.Bucket} }
 
 // Service is AWS CloudTrail as the HTTP listener serves it.
 func Service(c Config) *call.Service {

@@ -30,6 +30,7 @@ import (
 	"spoor/internal/call"
 	"spoor/internal/engine/duckdb"
 	"spoor/internal/history"
+	"spoor/internal/insights"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
 	"spoor/internal/lake"
@@ -183,7 +184,11 @@ func newRigWith(t *testing.T, settings *notify.Settings, roles trail.Roles) *rig
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf := Config{Store: r.store, Trails: r.trails, Lake: r.lake, History: hist, Bucket: r.bucket}
+	rates, err := insights.Open(insights.Config{Store: r.store, Journal: r.jr, Trails: r.trails, Lake: r.lake, Params: insights.Defaults(), Log: quiet, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := Config{Store: r.store, Trails: r.trails, Lake: r.lake, History: hist, Insights: rates, Bucket: r.bucket}
 	path := &call.Path{Auth: r.asked, Selector: call.Selectors{r.trails, r.lake}, Journal: r.jr, Store: r.store, Now: time.Now, Log: quiet}
 	r.conf, r.path = conf, path
 	h, err := awshttp.NewHandler(awshttp.Config{Path: path, Auth: anyone{}, Log: quiet, Region: region, Account: account, S3: http.NotFoundHandler(),
@@ -194,7 +199,7 @@ func newRigWith(t *testing.T, settings *notify.Settings, roles trail.Roles) *rig
 	srv := httptest.NewServer(h)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{r.trails.Run, hist.Run, r.lake.Run, r.lake.RunImports, r.lake.RunQueries} {
+	for _, run := range []func(context.Context) error{r.trails.Run, hist.Run, r.lake.Run, r.lake.RunImports, r.lake.RunQueries, rates.Run} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
 				t.Error(err)

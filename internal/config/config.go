@@ -49,6 +49,12 @@ type Config struct {
 	S3AccessKeyID     string `name:"s3-access-key-id" help:"Access key for --s3-endpoint." env:"SPOOR_S3_ACCESS_KEY_ID" placeholder:"KEY"`
 	S3SecretAccessKey string `name:"s3-secret-access-key" help:"Its secret. Give it by the environment or the configuration file: an argument shows in the list of processes." env:"SPOOR_S3_SECRET_ACCESS_KEY" placeholder:"SECRET"`
 
+	InsightsMinHistory   time.Duration `name:"insights-min-history" help:"How long calls are watched before the first Insights event (10m to 672h). AWS's takes up to 36 hours." default:"36h" env:"SPOOR_INSIGHTS_MIN_HISTORY"`
+	InsightsBaseline     time.Duration `name:"insights-baseline" help:"How far back the baseline of Insights reaches, in whole days (24h to 2160h)." default:"672h" env:"SPOOR_INSIGHTS_BASELINE"`
+	InsightsMinCalls     int           `name:"insights-min-calls" help:"Fewest calls or errors in a minute that can be an insight." default:"5" env:"SPOOR_INSIGHTS_MIN_CALLS"`
+	InsightsSignificance float64       `name:"insights-significance" help:"Probability, under the baseline, below which a count is an insight (1e-12 to 0.01)." default:"1e-6" env:"SPOOR_INSIGHTS_SIGNIFICANCE"`
+	InsightsMaxSeries    int           `name:"insights-max-series" help:"Operations that Insights watch at most, counted by region and error code." default:"10000" env:"SPOOR_INSIGHTS_MAX_SERIES"`
+
 	MaskThreshold int    `help:"Longest value, in characters, that a CQL record hides whole; longer ones show their first and last character." default:"2" env:"SPOOR_MASK_THRESHOLD"`
 	ClusterName   string `help:"system.local.cluster_name of the CQL endpoint." default:"Amazon Keyspaces" env:"SPOOR_CLUSTER_NAME"`
 	Authenticator string `help:"Authenticator class that CQL clients are told." default:"org.apache.cassandra.auth.PasswordAuthenticator" env:"SPOOR_AUTHENTICATOR"`
@@ -85,6 +91,7 @@ func Default() Config {
 		Account: "123456789012", Region: "us-east-1",
 		DeliveryInterval: 15 * time.Second, DigestInterval: time.Hour, DataEvents: "selected",
 		LakeFileInterval: time.Minute, LakeFileEvents: 20_000, S3Region: "us-east-1",
+		InsightsMinHistory: 36 * time.Hour, InsightsBaseline: 28 * 24 * time.Hour, InsightsMinCalls: 5, InsightsSignificance: 1e-6, InsightsMaxSeries: 10_000,
 		HistoryRetention: 90 * 24 * time.Hour, MaskThreshold: 2, ClusterName: "Amazon Keyspaces",
 		Authenticator:   "org.apache.cassandra.auth.PasswordAuthenticator",
 		MaxAuthFailures: 300,
@@ -137,6 +144,14 @@ func (c *Config) Validate() error {
 	between("history-retention", c.HistoryRetention, 24*time.Hour, 3653*24*time.Hour)
 	between("lake-file-interval", c.LakeFileInterval, time.Second, 24*time.Hour)
 	c.validateS3(bad)
+	between("insights-min-history", c.InsightsMinHistory, 10*time.Minute, 28*24*time.Hour)
+	between("insights-baseline", c.InsightsBaseline, 24*time.Hour, 90*24*time.Hour)
+	if c.InsightsBaseline%(24*time.Hour) != 0 || c.InsightsBaseline < c.InsightsMinHistory {
+		bad("insights-baseline", "%s is not whole days, or less than --insights-min-history", c.InsightsBaseline)
+	}
+	if !(c.InsightsSignificance >= 1e-12 && c.InsightsSignificance <= 0.01) {
+		bad("insights-significance", "%g is outside 1e-12 to 0.01", c.InsightsSignificance)
+	}
 	if c.DataEvents != "selected" && c.DataEvents != "always" {
 		bad("data-events", "%q is neither selected nor always", c.DataEvents)
 	}
@@ -152,6 +167,8 @@ func (c *Config) Validate() error {
 			bad("oidc-issuer", "%v", err)
 		}
 	}
+	size("insights-min-calls", c.InsightsMinCalls, 1, 1_000_000)
+	size("insights-max-series", c.InsightsMaxSeries, 1, 1_000_000)
 	size("max-auth-failures", c.MaxAuthFailures, 0, 1_000_000)
 	size("cache-mb", c.CacheMB, 1, 1<<20)
 	size("query-memory-mb", c.QueryMemoryMB, 64, 1<<20)

@@ -69,6 +69,19 @@ var attributeCode = map[Attribute]byte{
 	ByResourceType: 5, ByResourceName: 6, ByEventSource: 7, ByAccessKeyID: 8,
 }
 
+// Insights events are in lists of their own: the attribute's code with
+// insightBit for those on management events and with dataInsightBit for those
+// on data events, whose values begin with the ARN of their trail. LookupEvents
+// finds the former, ListInsightsData the latter.
+const (
+	insightBit     = 0x10
+	dataInsightBit = 0x20
+)
+
+// insightAttributes are what Insights events are looked up by (API reference,
+// "LookupEvents" and "ListInsightsData").
+var insightAttributes = []Attribute{ByTime, ByEventID, ByEventName, ByEventSource}
+
 // Index key format: kv.SpaceHistory, 'i', ^day (4 bytes, days since 1970),
 // attribute code, account, region, value, ^eventTime (unix ms), ^seq; see
 // lists for the value. Complemented numbers order the newest first. The day
@@ -294,7 +307,8 @@ func (x *Index) indexBatch(head uint64) error {
 	var key []byte
 	found, fresh := lists{}, gathered{}
 	var newDays []uint32
-	err := x.cfg.Journal.Read(at, head, func(it journal.Item) (bool, error) {
+	var err error
+	err = x.cfg.Journal.Read(at, head, func(it journal.Item) (bool, error) {
 		at = it.Seq
 		read++
 		management := it.Category == record.Management
@@ -313,6 +327,12 @@ func (x *Index) indexBatch(head uint64) error {
 		}
 		if management {
 			key = put(found, key, day, &it)
+		}
+		if it.Category == record.Insight {
+			if key, err = putInsight(b, found, key, day, &it); err != nil {
+				return false, err
+			}
+			indexed++
 		}
 		return indexed < batchRecords && read < cursorEvery, nil
 	})
@@ -385,6 +405,30 @@ func put(found lists, key []byte, day uint32, it *journal.Item) []byte {
 		}
 	})
 	return key
+}
+
+// putInsight writes the keys of an Insights event and returns the buffer.
+func putInsight(b *kv.Batch, found lists, key []byte, day uint32, it *journal.Item) ([]byte, error) {
+	r, err := record.ParseInsight(it.JSON)
+	if err != nil {
+		return key, fmt.Errorf("record %d: %w", it.Seq, err)
+	}
+	bit := byte(insightBit)
+	if r.Source != "" {
+		bit = dataInsightBit
+	}
+	pos := position{it.Time.UnixMilli(), it.Seq}
+	for i, value := range []string{"", r.EventID, r.Details.EventName, r.Details.EventSource} {
+		a := insightAttributes[i]
+		key = listPrefix(key[:0], day, attributeCode[a]|bit, r.AccountID, r.Region, r.Source+value)
+		if a == ByEventID {
+			key = pos.append(key)
+			b.Set(key, nil)
+			continue
+		}
+		found.add(key, pos)
+	}
+	return key, nil
 }
 
 func readOnlyText(v bool) string {

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,8 +27,12 @@ var ErrToken = errors.New("history: the token is not valid for these parameters"
 // Query is what Lookup looks for.
 type Query struct {
 	Account, Region string
-	Attribute       Attribute
-	Value           string
+	// Insights looks for Insights events: those on management events, or those
+	// on the data events of the trail whose ARN is Trail.
+	Insights  bool
+	Trail     string
+	Attribute Attribute
+	Value     string
 	// Start and End are inclusive; a zero one does not bound.
 	Start, End time.Time
 	// Max is the page's size, 1 to MaxResults; 0 means MaxResults.
@@ -53,6 +58,9 @@ func (q *Query) hash() [hashSize]byte {
 	var b []byte
 	for _, s := range []string{q.Account, q.Region, string(q.Attribute), q.Value} {
 		b = kv.AppendString(b, s)
+	}
+	if q.Insights {
+		b = kv.AppendString(append(b, insightBit), q.Trail)
 	}
 	for _, t := range []time.Time{q.Start, q.End} {
 		ms := int64(0)
@@ -104,6 +112,15 @@ func (x *Index) Lookup(ctx context.Context, q Query) (Page, error) {
 	code, ok := attributeCode[q.Attribute]
 	if !ok {
 		return Page{}, fmt.Errorf("history: unknown attribute %q", q.Attribute)
+	}
+	if q.Insights {
+		if !slices.Contains(insightAttributes, q.Attribute) {
+			return Page{}, fmt.Errorf("history: Insights events have no attribute %q", q.Attribute)
+		}
+		if code |= insightBit; q.Trail != "" {
+			code ^= insightBit | dataInsightBit
+			q.Value = q.Trail + q.Value
+		}
 	}
 	from := position{ms: 1 << 62} // newest wanted
 	if !q.End.IsZero() {

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"spoor/internal/call"
@@ -63,6 +64,16 @@ type Manager struct {
 	cfg Config
 	// The server did not run in the minutes after ran and up to started.
 	ran, started int64
+
+	// fresh guards who waits for the counts to be durable.
+	fresh struct {
+		sync.Mutex
+		wanted, reached uint64
+		idle            bool // nothing is counted
+		plan            versions
+		wake            context.CancelFunc
+		moved           chan struct{} // closed when reached moves; nil when nobody waits
+	}
 }
 
 // Open returns a Manager; Run makes it work. It is called before calls are
@@ -107,14 +118,64 @@ func (m *Manager) Run(ctx context.Context) error {
 			wait = time.Minute
 		}
 		timed, cancel := context.WithTimeout(ctx, wait)
-		_, err = m.cfg.Journal.Wait(timed, r.at)
-		cancel()
-		if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
-			return err
+		if m.rests(cancel, r) {
+			if _, err = m.cfg.Journal.Wait(timed, r.at); err != nil && timed.Err() == nil {
+				cancel()
+				return err
+			}
+			pause(timed, gather)
 		}
-		pause(ctx, gather)
+		cancel()
 	}
 	return nil
+}
+
+// WaitFor returns when the selectors of now are in force and the counts of the
+// journal up to seq are durable, or nothing is counted, or ctx ends.
+func (m *Manager) WaitFor(ctx context.Context, seq uint64) error {
+	f := &m.fresh
+	for {
+		f.Lock()
+		if current := m.cfg.versions(); f.plan == current && (f.idle || f.reached >= seq) {
+			f.Unlock()
+			return nil
+		}
+		f.wanted = max(f.wanted, seq)
+		if f.wake != nil {
+			f.wake()
+		}
+		if f.moved == nil {
+			f.moved = make(chan struct{})
+		}
+		moved := f.moved
+		f.Unlock()
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// rests tells who waits how far the counts are. It is false when somebody
+// wants more; else wake ends the rest.
+func (m *Manager) rests(wake context.CancelFunc, r *reader) bool {
+	f := &m.fresh
+	f.Lock()
+	defer f.Unlock()
+	f.reached, f.idle, f.plan, f.wake = r.durable, !r.loaded, r.plan.versions, wake
+	if f.moved != nil {
+		close(f.moved)
+		f.moved = nil
+	}
+	return f.plan == m.cfg.versions() && (f.idle || f.wanted <= f.reached)
+}
+
+// wanted reports whether somebody waits for what is not durable.
+func (r *reader) wanted() bool {
+	r.m.fresh.Lock()
+	defer r.m.fresh.Unlock()
+	return r.m.fresh.wanted > r.durable
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -189,7 +250,7 @@ func (r *reader) step(ctx context.Context) error {
 		r.compact = now.Add(compactPause)
 	}
 	// Without calls of interest the state is made durable each ten minutes only.
-	if r.ended > 0 && (len(r.w.found)+len(r.w.active) > 0 || r.dirty()) || r.ended >= 10 || r.at-r.durable >= batchRecords {
+	if r.wanted() || r.ended > 0 && (len(r.w.found)+len(r.w.active) > 0 || r.dirty()) || r.ended >= 10 || r.at-r.durable >= batchRecords {
 		return r.flush()
 	}
 	return nil

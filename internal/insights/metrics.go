@@ -44,6 +44,9 @@ func Available(now time.Time, period time.Duration) time.Time {
 	return now.Add(-keep).Truncate(period)
 }
 
+// Head is the journal's last number, for WaitFor.
+func (m *Manager) Head() uint64 { return m.cfg.Journal.Head() }
+
 // Points gives a metric's points in the order of time, and from where to ask
 // for more, or a zero time.
 func (m *Manager) Points(q Metric) (out []Point, next time.Time, err error) {

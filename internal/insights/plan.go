@@ -15,11 +15,16 @@ import (
 
 // plan is what has Insights on, at one moment.
 type plan struct {
-	versions [2]uint64
+	versions versions
 	accounts map[string][]source
 	anyData  bool
 	retired  bool // nothing has, and the cursor is given up
 }
+
+// versions tell a plan from the next.
+type versions struct{ trails, lake uint64 }
+
+func (c *Config) versions() versions { return versions{c.Trails.Version(), c.Lake.Version()} }
 
 // source is a trail or an event data store with Insights on.
 type source struct {
@@ -58,7 +63,7 @@ func (s *source) takes(e *record.Entry) bool {
 // refresh gives the plan, made anew when trails or stores have changed since
 // old, and reports whether it was.
 func refresh(c *Config, old *plan) (*plan, bool) {
-	v := [2]uint64{c.Trails.Version(), c.Lake.Version()}
+	v := c.versions()
 	if old != nil && old.versions == v {
 		return old, false
 	}

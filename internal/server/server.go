@@ -34,6 +34,7 @@ import (
 	"spoor/internal/guard"
 	"spoor/internal/history"
 	"spoor/internal/iam"
+	"spoor/internal/insights"
 	"spoor/internal/journal"
 	"spoor/internal/keyspaces"
 	"spoor/internal/kv"
@@ -78,6 +79,7 @@ type Server struct {
 	history   *history.Index
 	notify    *notify.Manager
 	sns       *notify.SNSKey // nil without topics
+	insights  *insights.Manager
 	trails    *trail.Manager
 	lake      *lake.Manager
 	registry  *s3.Registry
@@ -235,10 +237,18 @@ func (s *Server) openTrails(context.Context) (err error) {
 	if s.history, err = history.Open(history.Config{Store: s.store, Journal: s.journal, Log: s.log, Now: time.Now, Retention: s.cfg.HistoryRetention}); err != nil {
 		return err
 	}
+	params := insights.Defaults()
+	params.MinHistory, params.MinCalls, params.MaxSeries = s.cfg.InsightsMinHistory, s.cfg.InsightsMinCalls, s.cfg.InsightsMaxSeries
+	params.Significance, params.Baseline = s.cfg.InsightsSignificance, s.cfg.InsightsBaseline
+	if s.insights, err = insights.Open(insights.Config{Store: s.store, Journal: s.journal, Trails: s.trails, Lake: s.lake,
+		Params: params, Log: s.log, Now: time.Now}); err != nil {
+		return err
+	}
 	// The readers outlive Start's context: Stop ends them, after the calls.
 	ctx, cancel := context.WithCancel(context.Background())
 	s.readers, s.cancel = ctx, cancel
 	s.goes("event history", func() error { return s.history.Run(ctx) })
+	s.goes("Insights", func() error { return s.insights.Run(ctx) })
 	s.goes("delivery", func() error { return s.trails.Run(ctx) })
 	s.goes("event data stores", func() error { return s.lake.Run(ctx) })
 	s.goes("queries of event data stores", func() error { return s.lake.RunQueries(ctx) })
@@ -258,7 +268,7 @@ func (s *Server) openTrails(context.Context) (err error) {
 }
 
 func (s *Server) trailAPI() cloudtrail.Config {
-	return cloudtrail.Config{Store: s.store, Trails: s.trails, Lake: s.lake, History: s.history, Bucket: &lateBucket{s}}
+	return cloudtrail.Config{Store: s.store, Trails: s.trails, Lake: s.lake, History: s.history, Insights: s.insights, Bucket: &lateBucket{s}}
 }
 
 // goes runs a part in the background and keeps its failure.
