@@ -1,9 +1,11 @@
 package bridge
 
 import (
+	"crypto/sha1"
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +38,9 @@ func TestEvent(t *testing.T) {
 	if !json.Valid(m[0].Body) {
 		t.Error("the event is not JSON")
 	}
+	if want := uuid(accountID + "\x00" + eventID); id != want {
+		t.Errorf("the id is %s, want %s", id, want)
+	}
 	if len(id) != 36 || id[14] != '5' {
 		t.Errorf("the id %q is not a UUID of version 5", id)
 	}
@@ -49,6 +54,14 @@ func TestEvent(t *testing.T) {
 	if again := next(t, l[0])[0]; again.ID != m[0].ID {
 		t.Error("a repetition has another id")
 	}
+}
+
+// uuid is nameID told once more, in RFC 9562's words.
+func uuid(name string) string {
+	h := sha1.Sum(append(slices.Clone(namespace), name...))
+	b := h[:16]
+	b[6], b[8] = b[6]&0x0f|0x50, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 func TestSelect(t *testing.T) {

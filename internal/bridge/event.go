@@ -2,7 +2,7 @@ package bridge
 
 import (
 	"crypto/sha1"
-	"fmt"
+	"encoding/hex"
 	"strings"
 	"time"
 
@@ -118,15 +118,25 @@ var namespace = []byte("\x5c\x0e\x7a\x1b\x93\xd4\x4f\x2e\x8a\x61\x0d\xf7\x24\xbb
 // nameID is the UUID that names stand for (RFC 9562, version 5), so that what
 // is sent again has the same one.
 func nameID(names ...string) string {
-	h := sha1.New()
-	h.Write(namespace)
+	var on [256]byte
+	b := append(on[:0], namespace...)
 	for i, n := range names {
 		if i > 0 {
-			h.Write([]byte{0})
+			b = append(b, 0)
 		}
-		h.Write([]byte(n))
+		b = append(b, n...)
 	}
-	b := h.Sum(nil)[:16]
-	b[6], b[8] = b[6]&0x0f|0x50, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	sum := sha1.Sum(b)
+	sum[6], sum[8] = sum[6]&0x0f|0x50, sum[8]&0x3f|0x80
+	var out [36]byte
+	at := 0
+	for i, n := range []int{4, 2, 2, 2, 6} {
+		if i > 0 {
+			out[at] = '-'
+			at++
+		}
+		from := []int{0, 4, 6, 8, 10}[i]
+		at += hex.Encode(out[at:], sum[from:from+n])
+	}
+	return string(out[:])
 }

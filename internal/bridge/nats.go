@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,7 +13,10 @@ import (
 	"spoor/internal/notify"
 )
 
-const subjectBatch = 256
+const (
+	subjectBatch   = 256
+	connectTimeout = 5 * time.Second
+)
 
 // streamTooLarge is JetStream's error code for a message larger than the
 // stream's max_msg_size.
@@ -42,7 +46,7 @@ func newSubject(cfg *NATS, now func() time.Time) (destination, int, error) {
 
 func (s *subject) options() ([]nats.Option, error) {
 	// A lost connection ends the attempt; the loop's next one makes another.
-	opts := []nats.Option{nats.Name("spoor"), nats.NoReconnect(), nats.Timeout(5 * time.Second), nats.NoEcho()}
+	opts := []nats.Option{nats.Name("spoor"), nats.NoReconnect(), nats.Timeout(connectTimeout), nats.NoEcho()}
 	if s.cfg.CA != "" {
 		cfg, err := tlsConfig(s.cfg.CA)
 		if err != nil {
@@ -66,7 +70,30 @@ func (s *subject) options() ([]nats.Option, error) {
 	return opts, nil
 }
 
-func (s *subject) connect() error {
+// dialer ends an attempt to connect with its context, which nats.Connect does
+// not know.
+type dialer struct {
+	ctx  context.Context
+	stop []func() bool
+}
+
+// Dial implements nats.CustomDialer.
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(d.ctx, network, address)
+	if err == nil {
+		d.stop = append(d.stop, context.AfterFunc(d.ctx, func() { _ = conn.Close() }))
+	}
+	return conn, err
+}
+
+// connected lets the connections outlive the context.
+func (d *dialer) connected() {
+	for _, stop := range d.stop {
+		stop()
+	}
+}
+
+func (s *subject) connect(ctx context.Context) error {
 	if s.conn != nil && s.conn.IsConnected() {
 		return nil
 	}
@@ -75,7 +102,10 @@ func (s *subject) connect() error {
 	if err != nil {
 		return err
 	}
-	if s.conn, err = nats.Connect(s.cfg.URL, opts...); err != nil {
+	d := &dialer{ctx: ctx}
+	s.conn, err = nats.Connect(s.cfg.URL, append(opts, nats.SetCustomDialer(d))...)
+	d.connected()
+	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
 	}
 	if s.cfg.JetStream {
@@ -89,7 +119,7 @@ func (s *subject) send(ctx context.Context, batch []notify.Message) []error {
 	if err != nil {
 		return all(batch, err)
 	}
-	if err := s.connect(); err != nil {
+	if err := s.connect(ctx); err != nil {
 		s.disconnect()
 		return all(batch, err)
 	}

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"time"
@@ -19,8 +20,9 @@ const (
 	cursorEvery = 16384
 	// scanAtOnce bounds one call of Next, so that it sees the end of its context.
 	scanAtOnce = 16384
-	// maxPending bounds the bytes of one batch, and so a reader's memory.
-	maxPending = 1 << 20
+	// maxPending bounds the bytes of one batch but for its last event, and so what
+	// a target that fails keeps in memory.
+	maxPending = 256 << 10
 )
 
 // source is what one target of one rule is owed: the journal behind its cursor,
@@ -37,8 +39,9 @@ type source struct {
 	limit   int // messages in a batch
 
 	// The record under way is kept here, where it needs no memory of its own.
-	item  journal.Item
-	event event
+	item   journal.Item
+	event  event
+	buffer []byte // the event
 
 	durable uint64 // the cursor on disk
 	scanned uint64 // all up to here is in pending or needs no sending
@@ -107,10 +110,11 @@ func (s *source) message(it *journal.Item) (m notify.Message, ok bool) {
 	eventID := it.Field(record.FieldEventID)
 	account, region := it.Field(record.FieldAccount), it.Field(record.FieldRegion)
 	id := nameID(account, eventID)
-	body := e.append(make([]byte, 0, len(it.JSON)+512), id)
-	if !s.rule.pattern.Match(body) {
+	s.buffer = e.append(s.buffer[:0], id)
+	if !s.rule.pattern.Match(s.buffer) {
 		return m, false
 	}
+	body := s.buffer
 	if len(body) > maxEvent {
 		s.log.Warn("an event is too large to be sent to a rule's target", "rule", s.rule.Name, "eventID", eventID, "bytes", len(body), "most", maxEvent)
 		return m, false
@@ -119,7 +123,9 @@ func (s *source) message(it *journal.Item) (m notify.Message, ok bool) {
 	case len(s.target.Input) > 0:
 		body = s.target.Input
 	case s.steps != nil:
-		body = follow(body, s.steps)
+		body = bytes.Clone(follow(body, s.steps))
+	default:
+		body = bytes.Clone(body)
 	}
 	return notify.Message{
 		// Of this rule and target: who gets an event for two reasons must not take
