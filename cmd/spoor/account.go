@@ -46,23 +46,33 @@ func (a accountAddCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(server.NewAccount{ID: a.ID, Alias: a.Alias})
+	hint := "start it, or start it with --accounts " + a.ID
+	if err := ask(ctx, ends, p, "/_spoor/accounts", "organizations", server.NewAccount{ID: a.ID, Alias: a.Alias}, nil, hint); err != nil {
+		return err
+	}
+	fmt.Fprintf(std.out, "Account %s is there. Its credentials are in %s/credentials.json:\n\n  eval \"$(spoor env --data %s --account %s)\"\n", a.ID, a.Data, a.Data, a.ID)
+	return nil
+}
+
+// ask makes a signed request of the server's own and reads its answer into out.
+func ask(ctx context.Context, ends server.Endpoints, p server.Profile, path, service string, in, out any, hint string) error {
+	body, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("encoding the request: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+ends.HTTP+"/_spoor/accounts", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+ends.HTTP+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	sum := sha256.Sum256(body)
-	err = v4.NewSigner().SignHTTP(ctx, aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.SecretAccessKey}, req, hex.EncodeToString(sum[:]), "organizations", ends.Region, time.Now())
+	err = v4.NewSigner().SignHTTP(ctx, aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.SecretAccessKey}, req, hex.EncodeToString(sum[:]), service, ends.Region, time.Now())
 	if err != nil {
 		return fmt.Errorf("signing: %w", err)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("the server at %s does not answer; start it, or start it with --accounts %s: %w", ends.HTTP, a.ID, err)
+		return fmt.Errorf("the server at %s does not answer; %s: %w", ends.HTTP, hint, err)
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
@@ -79,6 +89,11 @@ func (a accountAddCmd) Run(ctx context.Context, std streams) error {
 		}
 		return fmt.Errorf("%s: %s", e.Type, e.Message)
 	}
-	fmt.Fprintf(std.out, "Account %s is there. Its credentials are in %s/credentials.json:\n\n  eval \"$(spoor env --data %s --account %s)\"\n", a.ID, a.Data, a.Data, a.ID)
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(raw, out); err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
 	return nil
 }

@@ -12,9 +12,12 @@ import (
 )
 
 type keyCmd struct {
-	Rotate keyRotateCmd `cmd:"" help:"Seal the secrets of a stopped server with a new master key."`
-	Retire keyRetireCmd `cmd:"" help:"Drop the older master keys that rotate --keep-old left."`
-	Show   keyShowCmd   `cmd:"" help:"Print the master key's id, not the key."`
+	Rotate           keyRotateCmd        `cmd:"" help:"Seal the secrets of a stopped server with a new master key."`
+	Retire           keyRetireCmd        `cmd:"" help:"Drop the older master keys that rotate --keep-old left."`
+	RotateCheckpoint rotateCheckpointCmd `cmd:"" help:"Give an account of a running server a new key for checkpoints."`
+	RotateDigest     rotateDigestCmd     `cmd:"" help:"Give a region of a running server a new key for digests."`
+
+	Show keyShowCmd `cmd:"" help:"Print the master key's id, not the key."`
 }
 
 // keyFlags say whose key it is.

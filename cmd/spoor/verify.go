@@ -130,7 +130,7 @@ func (v verifyCmd) config(ctx context.Context) (cfg verify.Config, found []verif
 	}
 	keys, err := v.checkpointKeys()
 	if err == nil && len(keys) > 0 {
-		cfg.CheckpointKeys = keys
+		cfg.CheckpointKeys, cfg.AllCheckpointKeys = keys, false
 	}
 	for _, file := range v.Checkpoint {
 		raw, rerr := os.ReadFile(file)

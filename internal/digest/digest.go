@@ -130,6 +130,9 @@ type Tree struct {
 	// Checkpoint is the signed tree after them, Key who signed it.
 	Checkpoint string `json:"checkpoint"`
 	Key        string `json:"checkpointKey"`
+	// Announced are the announcements of the keys that have followed each other
+	// so far, the oldest first (tree.Announcement).
+	Announced []string `json:"checkpointKeyAnnouncements,omitempty"`
 }
 
 // Begin is the first sequence number that the file accounts for.

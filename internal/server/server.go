@@ -383,6 +383,7 @@ func (s *Server) openHTTP(context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_spoor/health", s.health)
 	mux.HandleFunc("GET /_spoor/checkpoint-key", s.checkpointKey)
+	mux.HandleFunc("POST /_spoor/keys", s.rotateKey)
 	mux.HandleFunc("GET /_spoor/{name}", s.snsCertificate)
 	mux.HandleFunc("GET "+notify.ConfirmPath, s.notify.ServeConfirm)
 	mux.HandleFunc("GET "+notify.UnsubscribePath, s.notify.ServeUnsubscribe)

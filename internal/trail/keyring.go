@@ -1,7 +1,6 @@
 package trail
 
 import (
-	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -38,7 +37,7 @@ type keyring struct {
 	mu      sync.Mutex
 	current map[string]signingKey // by region
 	// checkpoint holds the keys of checkpoints, by account.
-	checkpoint map[string]ed25519.PrivateKey
+	checkpoint map[string]checkpointSigner
 }
 
 type signingKey struct {
@@ -47,7 +46,7 @@ type signingKey struct {
 }
 
 func newKeyring(c Config) *keyring {
-	return &keyring{cfg: c, current: map[string]signingKey{}, checkpoint: map[string]ed25519.PrivateKey{}}
+	return &keyring{cfg: c, current: map[string]signingKey{}, checkpoint: map[string]checkpointSigner{}}
 }
 
 // signer returns the key that signs in a region at a time.
@@ -57,7 +56,7 @@ func newKeyring(c Config) *keyring {
 func (k *keyring) signer(region string, at time.Time) (signingKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if c, ok := k.current[region]; ok && at.Before(c.End) {
+	if c, ok := k.current[region]; ok && !at.Before(c.Start) && at.Before(c.End) {
 		return c, nil
 	}
 	known, err := k.list(region)
@@ -83,21 +82,32 @@ func (k *keyring) signer(region string, at time.Time) (signingKey, error) {
 }
 
 func (k *keyring) create(region string, at time.Time) (signingKey, error) {
-	private, err := rsa.GenerateKey(rand.Reader, digest.KeyBits)
+	p, private, err := newDigestKey(at.UTC().Truncate(time.Second).Add(-keyLead))
 	if err != nil {
-		return signingKey{}, fmt.Errorf("making a digest key: %w", err)
+		return signingKey{}, err
 	}
-	der := digest.EncodePublicKey(&private.PublicKey)
-	start := at.UTC().Truncate(time.Second).Add(-keyLead)
-	p := PublicKey{Version: formatVersion, Fingerprint: digest.Fingerprint(der), Value: der, Start: start, End: start.Add(keyLifetime)}
 	b := k.cfg.Store.NewBatch()
-	b.Set(publicKeyKey(region, p.Fingerprint), mustJSON(p))
-	k.cfg.Sealer.Put(b, privateKeyKey(region, p.Fingerprint), x509.MarshalPKCS1PrivateKey(private))
+	k.keepDigestKey(b, region, p, private)
 	if err := k.cfg.Journal.Commit(b); err != nil {
 		return signingKey{}, fmt.Errorf("keeping a new digest key: %w", err)
 	}
 	k.current[region] = signingKey{p, private}
 	return k.current[region], nil
+}
+
+// newDigestKey makes a key that is valid from a time on.
+func newDigestKey(start time.Time) (PublicKey, *rsa.PrivateKey, error) {
+	private, err := rsa.GenerateKey(rand.Reader, digest.KeyBits)
+	if err != nil {
+		return PublicKey{}, nil, fmt.Errorf("making a digest key: %w", err)
+	}
+	der := digest.EncodePublicKey(&private.PublicKey)
+	return PublicKey{Version: formatVersion, Fingerprint: digest.Fingerprint(der), Value: der, Start: start, End: start.Add(keyLifetime)}, private, nil
+}
+
+func (k *keyring) keepDigestKey(b *kv.Batch, region string, p PublicKey, private *rsa.PrivateKey) {
+	b.Set(publicKeyKey(region, p.Fingerprint), mustJSON(p))
+	k.cfg.Sealer.Put(b, privateKeyKey(region, p.Fingerprint), x509.MarshalPKCS1PrivateKey(private))
 }
 
 // list gives a region's public keys, the oldest first.

@@ -63,82 +63,122 @@ func (s *stream) checkpoint(g *growth) (*digest.Tree, error) {
 		return nil, err
 	}
 	c := tree.Checkpoint{Origin: tree.Origin(s.f.account, s.f.home, s.f.name, s.region), Size: g.at.Size, Root: g.at.Root()}
-	signed, err := c.Sign(key)
+	signed, err := c.Sign(key.private)
 	if err != nil {
 		return nil, err
 	}
-	public, err := tree.VerifierKey(checkpointKeyName(s.f.account), key.Public().(ed25519.PublicKey))
-	if err != nil {
-		return nil, err
-	}
-	return &digest.Tree{Before: g.from, Checkpoint: signed, Key: public}, nil
+	return &digest.Tree{Before: g.from, Checkpoint: signed, Key: key.public, Announced: key.announced}, nil
 }
 
 // checkpointKeyName is the name that a checkpoint key is written with.
-func checkpointKeyName(account string) string { return "spoor/" + account }
+func checkpointKeyName(account string) string { return tree.KeyName(account) }
 
 // checkpointRow is a public checkpoint key.
 type checkpointRow struct {
 	Version int    `json:"version"`
 	Key     string `json:"key"` // as tree.VerifierKey writes it
+	// Announced are the announcements of the keys so far, the oldest first.
+	Announced []string `json:"announced,omitempty"`
+}
+
+// checkpointSigner is a checkpoint key in use.
+type checkpointSigner struct {
+	private   ed25519.PrivateKey
+	public    string // as tree.VerifierKey writes it
+	announced []string
 }
 
 // checkpointSigner is the account's key for checkpoints; the first call makes
 // it.
 //
 // Crash story: both halves are one batch, committed before the first signature.
-func (k *keyring) checkpointSigner(account string) (ed25519.PrivateKey, error) {
+func (k *keyring) checkpointSigner(account string) (checkpointSigner, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.checkpointLocked(account)
+}
+
+func (k *keyring) checkpointLocked(account string) (checkpointSigner, error) {
 	if key, ok := k.checkpoint[account]; ok {
 		return key, nil
 	}
 	seed, err := k.cfg.Sealer.Get(k.cfg.Store, checkpointSecretKey(account))
 	switch {
 	case err == nil && len(seed) == ed25519.SeedSize:
-		k.checkpoint[account] = ed25519.NewKeyFromSeed(seed)
-		return k.checkpoint[account], nil
+		var row checkpointRow
+		if _, err := getJSON(k.cfg.Store, checkpointKeyKey(account), &row, &row.Version); err != nil {
+			return checkpointSigner{}, fmt.Errorf("reading the checkpoint key of %s: %w", account, err)
+		}
+		key, err := newCheckpointSigner(account, ed25519.NewKeyFromSeed(seed), row.Announced)
+		if err != nil {
+			return key, err
+		}
+		k.checkpoint[account] = key
+		return key, nil
 	case err == nil:
-		return nil, fmt.Errorf("the checkpoint key of %s is damaged", account)
+		return checkpointSigner{}, fmt.Errorf("the checkpoint key of %s is damaged", account)
 	case !errors.Is(err, kv.ErrNotFound):
-		return nil, fmt.Errorf("opening the checkpoint key of %s: %w", account, err)
+		return checkpointSigner{}, fmt.Errorf("opening the checkpoint key of %s: %w", account, err)
 	}
-	public, key, err := ed25519.GenerateKey(nil)
+	key, err := makeCheckpointKey(account, nil)
 	if err != nil {
-		return nil, fmt.Errorf("making a checkpoint key: %w", err)
-	}
-	text, err := tree.VerifierKey(checkpointKeyName(account), public)
-	if err != nil {
-		return nil, err
+		return key, err
 	}
 	b := k.cfg.Store.NewBatch()
-	b.Set(checkpointKeyKey(account), mustJSON(checkpointRow{formatVersion, text}))
-	k.cfg.Sealer.Put(b, checkpointSecretKey(account), key.Seed())
+	k.keepCheckpoint(b, account, key)
 	if err := k.cfg.Journal.Commit(b); err != nil {
-		return nil, fmt.Errorf("keeping a new checkpoint key: %w", err)
+		return checkpointSigner{}, fmt.Errorf("keeping a new checkpoint key: %w", err)
 	}
 	k.checkpoint[account] = key
 	return key, nil
+}
+
+func makeCheckpointKey(account string, announced []string) (checkpointSigner, error) {
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return checkpointSigner{}, fmt.Errorf("making a checkpoint key: %w", err)
+	}
+	return newCheckpointSigner(account, private, announced)
+}
+
+func newCheckpointSigner(account string, private ed25519.PrivateKey, announced []string) (checkpointSigner, error) {
+	text, err := tree.VerifierKey(checkpointKeyName(account), private.Public().(ed25519.PublicKey))
+	return checkpointSigner{private, text, announced}, err
+}
+
+func (k *keyring) keepCheckpoint(b *kv.Batch, account string, key checkpointSigner) {
+	b.Set(checkpointKeyKey(account), mustJSON(checkpointRow{formatVersion, key.public, key.announced}))
+	k.cfg.Sealer.Put(b, checkpointSecretKey(account), key.private.Seed())
 }
 
 // CheckpointKey is the public key that an account's checkpoints are signed
 // with, in the signed note format. It makes the key if there is none yet.
 func (m *Manager) CheckpointKey(account string) (string, error) {
 	key, err := m.keys.checkpointSigner(account)
-	if err != nil {
-		return "", err
-	}
-	return tree.VerifierKey(checkpointKeyName(account), key.Public().(ed25519.PublicKey))
+	return key.public, err
 }
 
-// ReadCheckpointKey returns an account's public checkpoint key from a store, ""
-// when it has none.
-func ReadCheckpointKey(store *kv.Store, account string) (string, error) {
+// ReadCheckpointKeys returns an account's public checkpoint keys from a store,
+// the newest first; none when it has none.
+func ReadCheckpointKeys(store *kv.Store, account string) ([]ed25519.PublicKey, error) {
 	var row checkpointRow
-	if _, err := getJSON(store, checkpointKeyKey(account), &row, &row.Version); err != nil {
-		return "", fmt.Errorf("reading the checkpoint key of %s: %w", account, err)
+	found, err := getJSON(store, checkpointKeyKey(account), &row, &row.Version)
+	if err != nil || !found {
+		return nil, err
 	}
-	return row.Key, nil
+	key, err := tree.ParseVerifierKey(row.Key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the checkpoint key of %s: %w", account, err)
+	}
+	keys := []ed25519.PublicKey{key}
+	for _, text := range slices.Backward(row.Announced) {
+		a, err := tree.OpenAnnouncement(text)
+		if err != nil {
+			return nil, fmt.Errorf("reading the checkpoint keys of %s: %w", account, err)
+		}
+		keys = append(keys, a.Old)
+	}
+	return keys, nil
 }
 
 // checkpointState is the newest checkpoint of a trail in a region.

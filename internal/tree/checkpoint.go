@@ -32,6 +32,9 @@ func Origin(account, homeRegion, trail, region string) string {
 	return "spoor/" + account + "/" + homeRegion + "/" + trail + "/" + region
 }
 
+// KeyName is the name that an account's checkpoint keys are written with.
+func KeyName(account string) string { return "spoor/" + account }
+
 // Text is what is signed.
 func (c Checkpoint) Text() string {
 	return c.Origin + "\n" + strconv.FormatUint(c.Size, 10) + "\n" + base64.StdEncoding.EncodeToString(c.Root[:]) + "\n"

@@ -11,7 +11,6 @@ import (
 	"spoor/internal/kv"
 	"spoor/internal/record"
 	"spoor/internal/trail"
-	"spoor/internal/tree"
 )
 
 // FromStore reads from a server's store what Config needs beside the source:
@@ -44,17 +43,10 @@ func FromStore(store *kv.Store, arn string) (Config, []Finding, error) {
 	if err != nil {
 		return c, nil, err
 	}
-	key, err := trail.ReadCheckpointKey(store, account)
-	if err != nil {
+	if c.CheckpointKeys, err = trail.ReadCheckpointKeys(store, account); err != nil {
 		return c, nil, err
 	}
-	if key != "" {
-		public, err := tree.ParseVerifierKey(key)
-		if err != nil {
-			return c, nil, err
-		}
-		c.CheckpointKeys = append(c.CheckpointKeys, public)
-	}
+	c.AllCheckpointKeys = true
 	for i := range state {
 		s := &state[i]
 		keys, err := trail.ReadPublicKeys(store, s.Region)

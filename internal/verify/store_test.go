@@ -93,6 +93,11 @@ type server struct {
 
 func startServer(t *testing.T, fs vfs.FS, b *deliveryBucket) *server {
 	t.Helper()
+	return startWith(t, fs, b, plainSealer{})
+}
+
+func startWith(t *testing.T, fs vfs.FS, b *deliveryBucket, sealer trail.Sealer) *server {
+	t.Helper()
 	s := &server{t: t}
 	var err error
 	if s.store, err = kv.Open("store", kv.Options{FS: fs}); err != nil {
@@ -101,7 +106,7 @@ func startServer(t *testing.T, fs vfs.FS, b *deliveryBucket) *server {
 	if s.jr, err = journal.Open(s.store, quiet); err != nil {
 		t.Fatal(err)
 	}
-	s.m, err = trail.Open(trail.Config{Store: s.store, Journal: s.jr, Bucket: b, Sealer: plainSealer{}, Log: quiet, Now: time.Now,
+	s.m, err = trail.Open(trail.Config{Store: s.store, Journal: s.jr, Bucket: b, Sealer: sealer, Log: quiet, Now: time.Now,
 		DeliveryInterval: time.Millisecond, DigestInterval: time.Second})
 	if err != nil {
 		t.Fatal(err)

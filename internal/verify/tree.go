@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +16,9 @@ import (
 type outside struct {
 	tree.Checkpoint
 	met bool
+	// unproven is its text when no key that was given signed it: one that they
+	// vouch for may have.
+	unproven string
 }
 
 // checkpoints reads the configured checkpoints, by region. With keys each must
@@ -26,8 +28,11 @@ func (v *verifier) checkpoints() (map[string][]*outside, error) {
 	prefix := tree.Origin(v.account, v.home, v.name, "")
 	for _, text := range v.cfg.Checkpoints {
 		c, err := tree.ParseCheckpoint(text)
+		unproven := ""
 		if err == nil && len(v.cfg.CheckpointKeys) > 0 {
-			c, err = tree.OpenCheckpoint(text, v.cfg.CheckpointKeys)
+			if _, err := tree.OpenCheckpoint(text, v.cfg.CheckpointKeys); err != nil {
+				unproven = text
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading a checkpoint: %w", err)
@@ -36,7 +41,7 @@ func (v *verifier) checkpoints() (map[string][]*outside, error) {
 		if !ok || region == "" || strings.Contains(region, "/") {
 			return nil, fmt.Errorf("the checkpoint is of %s, not of the trail", c.Origin)
 		}
-		out[region] = append(out[region], &outside{Checkpoint: c})
+		out[region] = append(out[region], &outside{Checkpoint: c, unproven: unproven})
 	}
 	return out, nil
 }
@@ -50,7 +55,15 @@ func (v *verifier) unsigned(r *region) bool {
 // trees computes the region's Merkle tree along its digests and holds it
 // against their checkpoints and those from outside. Log files were verified
 // before, their leaves against the subtrees that digests name.
-func (v *verifier) trees(r *region, nodes []*node) {
+func (v *verifier) trees(r *region, nodes []*node) error {
+	v.trust(r, nodes)
+	for _, c := range r.outside {
+		if c.unproven != "" {
+			if _, err := tree.OpenCheckpoint(c.unproven, r.trusted); err != nil {
+				return fmt.Errorf("reading a checkpoint: %w", err)
+			}
+		}
+	}
 	var at *tree.Frontier
 	var prev *node
 	proven := false
@@ -66,6 +79,7 @@ func (v *verifier) trees(r *region, nodes []*node) {
 		if before := &x.Tree.Before; at != nil && prev.d.Extension.Number+1 == x.Number && !at.Equal(before) || prev == nil && x.Number == 1 && before.Size != 0 {
 			v.mismatch(r, n.key, 0, 0, "the digest's Merkle tree does not continue the one before it")
 		}
+		v.follows(r, prev, n)
 		at = v.digestTree(r, n)
 		prev, r.treeless = n, at == nil
 		if at != nil {
@@ -76,6 +90,7 @@ func (v *verifier) trees(r *region, nodes []*node) {
 	if v.unsigned(r) && !proven && prev != nil {
 		v.unproven("the digests of %s behind the last checkpoint are not signed by a known key", r.Region)
 	}
+	return nil
 }
 
 // ends holds the end of the tree against the checkpoints from outside that no
@@ -114,22 +129,14 @@ func (v *verifier) digestTree(r *region, n *node) *tree.Frontier {
 		v.mismatch(r, n.key, x.First, x.Last, "%v", err)
 		return nil
 	}
-	keys := v.cfg.CheckpointKeys
-	if len(keys) == 0 {
-		if key, err := tree.ParseVerifierKey(x.Tree.Key); err == nil {
-			keys = []ed25519.PublicKey{key} // the digest's signature vouches for it
-		}
-	}
-	c, err := tree.OpenCheckpoint(x.Tree.Checkpoint, keys)
+	c, err := tree.OpenCheckpoint(x.Tree.Checkpoint, r.keysOf(x.Tree.Key))
 	switch want := (tree.Checkpoint{Origin: tree.Origin(v.account, v.home, v.name, r.Region), Size: at.Size, Root: at.Root()}); {
 	case err != nil:
-		v.find(Finding{Kind: CheckpointInvalid, Region: r.Region, Bucket: v.cfg.Bucket, Key: n.key, Detail: err.Error()})
+		v.badKey(r, n, "%v", err)
 	case c != want:
 		v.mismatch(r, n.key, x.First, x.Last, "the digest's checkpoint is of %d records in %s, its log files make a tree of %d with another root", c.Size, c.Origin, at.Size)
 	}
-	if r.CheckpointKey == "" {
-		r.CheckpointKey = x.Tree.Key
-	}
+	r.CheckpointKey = x.Tree.Key
 	return at
 }
 
@@ -370,15 +377,8 @@ func (v *verifier) prove(ctx context.Context, r *region, nodes []*node, id strin
 		return nil, fmt.Errorf("%w; digests may be missing", err)
 	}
 	// What is handed out has been checked as a stranger will.
-	keys := v.cfg.CheckpointKeys
-	if len(keys) == 0 {
-		key, err := tree.ParseVerifierKey(sound[len(sound)-1].d.Extension.Tree.Key)
-		if err != nil {
-			return nil, err
-		}
-		keys = []ed25519.PublicKey{key}
-	}
-	if _, err := p.Check(p.Record, keys); err != nil {
+	v.trust(r, sound)
+	if _, err := p.Check(p.Record, r.keysOf(sound[len(sound)-1].d.Extension.Tree.Key)); err != nil {
 		return nil, fmt.Errorf("the trail was tampered with: %w", err)
 	}
 	return p, nil

@@ -92,6 +92,9 @@ type Config struct {
 	// any, a digest's own word for its key counts. Where Keys has none for a
 	// region, the checkpoints stand in for the digests' signatures.
 	CheckpointKeys []ed25519.PublicKey
+	// AllCheckpointKeys says that CheckpointKeys are all that the trail ever had:
+	// then no announcement adds another one.
+	AllCheckpointKeys bool
 	// Checkpoints are checkpoints of the trail that were kept outside the bucket.
 	Checkpoints []string
 	// OtherTrails are the ARNs of trails that deliver to the bucket without
@@ -137,6 +140,8 @@ type region struct {
 	newest  *node
 	sums    map[string][]tree.Hash // of log files whose digests do not give them
 	outside []*outside
+	trusted []ed25519.PublicKey // checkpoint keys; none when none were given
+	badKeys map[string]bool     // digests whose checkpoint has a finding
 	// truncated says that the end was found missing, treeless that the Merkle
 	// tree at the end is not known.
 	truncated, treeless bool
@@ -285,7 +290,7 @@ func (v *verifier) discover(ctx context.Context) ([]*region, error) {
 			return nil, fmt.Errorf("public keys of %s: %w", name, err)
 		}
 		r := &region{RegionReport: &RegionReport{Region: name}, place: digest.Place{Prefix: v.cfg.Prefix, Account: v.account, Region: name},
-			keys: keys, listed: map[string]uint64{}, unsound: map[string]int{}, sums: map[string][]tree.Hash{},
+			keys: keys, listed: map[string]uint64{}, unsound: map[string]int{}, badKeys: map[string]bool{}, sums: map[string][]tree.Hash{},
 			outside: v.outside[name]}
 		regions[name] = r
 		return r, nil
@@ -399,7 +404,9 @@ func (v *verifier) region(ctx context.Context, r *region) error {
 	if err := v.retention(ctx, r, nodes); err != nil {
 		return err
 	}
-	v.trees(r, nodes)
+	if err := v.trees(r, nodes); err != nil {
+		return err
+	}
 	if err := v.tail(ctx, r); err != nil {
 		return err
 	}
