@@ -32,7 +32,12 @@ if ! command -v aws >/dev/null; then
   export PATH="$root/.venv/bin:$PATH"
 fi
 
-"$root/bin/spoor" serve --data "$work/data" --http 127.0.0.1:0 --cql 127.0.0.1:0 --delivery-interval 1s >"$work/server.log" 2>&1 &
+cat >"$work/notifications.json" <<'JSON'
+{"topics":    [{"arn": "arn:aws:sns:us-east-1:123456789012:trail-topic", "endpoint": "http://127.0.0.1:1/nobody-listens"}],
+ "logGroups": [{"arn": "arn:aws:logs:us-east-1:123456789012:log-group:ct:*", "file": "ct.jsonl"}]}
+JSON
+"$root/bin/spoor" serve --data "$work/data" --http 127.0.0.1:0 --cql 127.0.0.1:0 --delivery-interval 1s \
+  --notifications "$work/notifications.json" >"$work/server.log" 2>&1 &
 server=$!
 for _ in $(seq 300); do
   [ -s "$work/data/endpoints.json" ] && break
@@ -80,6 +85,8 @@ empty 1
 same "the role's longest session" 3600 "$(aws iam get-role --role-name loader --query Role.MaxSessionDuration --output text)"
 same "the versions" Enabled "$(aws s3api get-bucket-versioning --bucket terraform-data --query Status --output text)"
 same "the trail" True "$(aws cloudtrail get-trail-status --name rows --query IsLogging --output text)"
+for _ in $(seq 100); do grep -q '"logGroup":"ct"' "$work/ct.jsonl" && break; sleep 0.1; done
+grep -q '\\"eventName\\":\\"StartLogging\\"' "$work/ct.jsonl" || fail "the log group does not have the trail's records"
 run apply -auto-approve -var revision=2
 empty 2
 same "the role's longest session" 7200 "$(aws iam get-role --role-name loader --query Role.MaxSessionDuration --output text)"

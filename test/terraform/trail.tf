@@ -24,6 +24,9 @@ resource "aws_cloudtrail" "all" {
   include_global_service_events = local.first
   enable_log_file_validation    = true
   is_multi_region_trail         = false
+  sns_topic_name                = local.first ? "trail-topic" : null
+  cloud_watch_logs_group_arn    = local.first ? "arn:aws:logs:us-east-1:123456789012:log-group:ct:*" : null
+  cloud_watch_logs_role_arn     = local.first ? aws_iam_role.logs.arn : null
   advanced_event_selector {
     name = "management"
     field_selector {
@@ -47,7 +50,27 @@ resource "aws_cloudtrail" "all" {
     }
   }
   tags       = local.tags
-  depends_on = [aws_s3_bucket_policy.trail]
+  depends_on = [aws_s3_bucket_policy.trail, aws_iam_role_policy.logs]
+}
+
+resource "aws_iam_role" "logs" {
+  name = "trail-logs"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Principal = { Service = "cloudtrail.amazonaws.com" }, Action = "sts:AssumeRole" }]
+  })
+}
+
+resource "aws_iam_role_policy" "logs" {
+  name = "logs"
+  role = aws_iam_role.logs.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect   = "Allow", Action = ["logs:CreateLogStream", "logs:PutLogEvents"],
+      Resource = "arn:aws:logs:us-east-1:123456789012:log-group:ct:log-stream:*"
+    }]
+  })
 }
 
 resource "aws_cloudtrail" "rows" {
