@@ -471,6 +471,58 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// TestSlow: a bucket that takes an object and does not answer is asked again,
+// over a restart, with the same object; what it has is there once and in one
+// digest, and the waits between attempts grow to their bound and no further.
+func TestSlow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, vfs.NewMem(), newMemory())
+	defer r.close()
+	r.f.patience = time.Millisecond
+	r.bucket.fault = func(int) fault { return hangs }
+	want := []string{r.start(), r.event(home)}
+	r.step(0)
+	r.step(time.Minute)
+	if st := r.f.statuses.get(home); st.Error != "RequestTimeout" || !st.LatestDelivery.IsZero() || !st.LatestAttempt.Equal(r.now) || !st.LatestAttemptOK.IsZero() {
+		t.Errorf("status %+v", st)
+	}
+	for i := range 20 {
+		last := r.now
+		r.step(r.f.retryAt.Sub(r.now))
+		if wait := r.f.retryAt.Sub(r.now); wait > maxBackoff*12/10 || wait < minBackoff*8/10 || i > 12 && wait < maxBackoff*8/10 || !r.now.After(last) {
+			t.Errorf("attempt %d: the next one is after %v", i, wait)
+		}
+	}
+	// The same after a restart, which tries at once.
+	r.close()
+	r.open()
+	r.f.patience = time.Millisecond
+	puts := r.bucket.puts
+	r.step(0)
+	if st := r.f.statuses.get(home); st.Error != "RequestTimeout" || r.bucket.puts != puts+1 {
+		t.Errorf("after a restart: status %+v, %d attempts", st, r.bucket.puts-puts)
+	}
+	r.bucket.fault = nil
+	r.step(maxBackoff * 2)
+	st := r.f.statuses.get(home)
+	if st.Error != "" || !st.LatestDelivery.Equal(r.now) || !st.LatestAttemptOK.Equal(r.now) {
+		t.Errorf("status %+v", st)
+	}
+	r.step(time.Hour)
+	if st := r.f.statuses.get(home); st.LatestDigestDelivery.IsZero() || st.DigestError != "" {
+		t.Errorf("status %+v", st)
+	}
+	d := r.delivered()
+	for _, id := range want {
+		if d.ids[id] != 1 {
+			t.Errorf("record %s is there %d times", id, d.ids[id])
+		}
+	}
+	if n := r.checkChain(home); n != len(d.files) || len(r.bucket.clashes) > 0 {
+		t.Errorf("%d files listed, %d delivered, clashes %q", n, len(d.files), r.bucket.clashes)
+	}
+}
+
 // TestGiveUp: after 30 days a file is dropped, said aloud in the log, and the
 // digests show the hole.
 func TestGiveUp(t *testing.T) {
@@ -481,7 +533,18 @@ func TestGiveUp(t *testing.T) {
 	r.step(0)
 	r.bucket.missing = true
 	r.step(time.Minute)
-	r.step(retryFor + time.Hour)
+	// How long a file waits is durable: a restart does not begin the 30 days anew.
+	r.step(retryFor - time.Hour)
+	r.close()
+	r.open()
+	r.step(0)
+	if !r.f.streams[home].queued() {
+		t.Error("a file was given up before its time")
+	}
+	r.step(2 * time.Hour)
+	if st := r.f.statuses.get(home); st.Error != "NoSuchBucket" || r.f.streams[home].logs != 0 {
+		t.Errorf("given up: status %+v, %d files wait", st, r.f.streams[home].logs)
+	}
 	r.bucket.missing = false
 	after := r.event(home)
 	r.step(time.Hour)

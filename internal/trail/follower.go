@@ -54,7 +54,8 @@ type follower struct {
 	retryAt   time.Time
 	backoff   time.Duration
 	statuses  statusBoard
-	maxBytes  int // maxFileBytes; tests lower it
+	maxBytes  int           // maxFileBytes; tests lower it
+	patience  time.Duration // uploadTimeout; tests lower it
 	committed func(*kv.Batch) error
 	hasher    *tree.Hasher
 }
@@ -71,7 +72,7 @@ type pendingChange struct {
 }
 
 func newFollower(m *Manager, arn string) *follower {
-	f := &follower{m: m, arn: arn, log: m.cfg.Log.With("trail", arn), maxBytes: maxFileBytes, hasher: tree.NewHasher()}
+	f := &follower{m: m, arn: arn, log: m.cfg.Log.With("trail", arn), maxBytes: maxFileBytes, patience: uploadTimeout, hasher: tree.NewHasher()}
 	f.committed = m.cfg.Journal.Commit
 	return f
 }

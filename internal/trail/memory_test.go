@@ -51,6 +51,7 @@ const (
 	works      fault = iota
 	notApplied       // fails and the object is not there
 	applied          // fails and the object is there
+	hangs            // takes the object and does not answer
 )
 
 // memory is a Bucket in memory whose faults a test chooses.
@@ -68,7 +69,7 @@ func newMemory() *memory { return &memory{policy: goodPolicy, objects: map[strin
 
 var errInjected = errors.New("injected")
 
-func (m *memory) Put(_ context.Context, b, key string, body []byte, o PutOptions) error {
+func (m *memory) Put(ctx context.Context, b, key string, body []byte, o PutOptions) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.missing || b != bucket {
@@ -88,6 +89,10 @@ func (m *memory) Put(_ context.Context, b, key string, body []byte, o PutOptions
 	m.objects[key] = object{bytes.Clone(body), o}
 	if what == applied {
 		return errInjected
+	}
+	if what == hangs {
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	return nil
 }

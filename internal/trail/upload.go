@@ -80,7 +80,7 @@ func (s *stream) deliverHead(ctx context.Context) (ok bool, err error) {
 
 // upload is one attempt.
 func (s *stream) upload(ctx context.Context, p *plan, body []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, uploadTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.f.patience)
 	defer cancel()
 	t := &State{Account: s.f.account, HomeRegion: s.f.home, Name: s.f.name}
 	if err := s.f.m.mayPut(ctx, t, p.Bucket, p.Key); err != nil {
