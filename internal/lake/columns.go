@@ -78,6 +78,7 @@ func readColumns(from string) string {
 // fraction or many digits and characters that were escaped without need would
 // come out otherwise, as would white space between tokens.
 func plain(event []byte) bool {
+	escapes := bytes.IndexByte(event, '\\') >= 0
 	for rest := event; ; {
 		i := bytes.IndexByte(rest, '"')
 		if i < 0 {
@@ -86,11 +87,17 @@ func plain(event []byte) bool {
 		if !plainTokens(rest[:i]) {
 			return false
 		}
-		n := plainString(rest[i+1:])
-		if n < 0 {
+		rest = rest[i+1:]
+		n := 0
+		if escapes {
+			n = plainString(rest)
+		} else {
+			n = bytes.IndexByte(rest, '"') + 1
+		}
+		if n <= 0 {
 			return false
 		}
-		rest = rest[i+1+n:]
+		rest = rest[n:]
 	}
 }
 
