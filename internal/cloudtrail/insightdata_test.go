@@ -288,3 +288,25 @@ func TestInsightSelectorRules(t *testing.T) {
 		t.Errorf("data events of a store: %v", err)
 	}
 }
+
+// TestInsightQuery: a store of Insights events has the columns of their form.
+func TestInsightQuery(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c := r.client(region)
+	arn := *r.newStore(c, "sink", selects("eventCategory", "Insight")).EventDataStoreArn
+	id := arn[len(arn)-36:]
+	b := r.store.NewBatch()
+	at := time.Now().UTC().Add(-time.Minute)
+	r.lake.PutInsight(b, arn, at, []byte("id-1"), []byte(`{"eventVersion":"1.08","eventCategory":"Insight","eventTime":"`+at.Format(time.RFC3339)+`","insightState":"Start",
+		"insightEventName":"CreateUser","insightType":"ApiCallRateInsight","insightContext":{"baselineAverage":0.25,"insightAverage":12.5,"baselineDuration":40320,
+		"insightDuration":1,"attributions":[{"attribute":"userIdentityArn","insightValue":"a","insight":[{"value":"a","average":12.5}],"baseline":[]}]}}`))
+	r.lake.PutInsight(b, arn+"0", at, []byte("id-2"), []byte(`{}`)) // into no store
+	if err := r.jr.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	rows, last := r.query(c, "SELECT insightstate, insighteventname, insightcontext.insightaverage AS rate, insightcontext.attributions[1].insight[1].value AS who FROM "+id)
+	if want := []string{"insightstate=Start insighteventname=CreateUser rate=12.5 who=a"}; !slices.Equal(rows, want) {
+		t.Errorf("%v (%v), want %v", rows, last.ErrorMessage, want)
+	}
+}

@@ -217,3 +217,63 @@ func TestDetection(t *testing.T) {
 		}
 	}
 }
+
+// TestRelearn: an insight that does not end in a day does, and the new rate is
+// the baseline then.
+func TestRelearn(t *testing.T) {
+	t.Parallel()
+	s := newSim(t, Defaults(), 7)
+	k := []Key{op(CallRate, "Op")}
+	s.run(4*minutesPerDay, k, func(_ *Key, _ int64) int64 { return poisson(s.rng, 2) })
+	found := s.run(7*minutesPerDay, k, func(_ *Key, _ int64) int64 { return poisson(s.rng, 30) })
+	if len(found) != 2 || found[0].end || !found[1].end || found[1].minutes != minutesPerDay {
+		t.Fatalf("%d: %+v", len(found), found)
+	}
+	if avg := found[1].count / float64(found[1].minutes); avg < 29 || avg > 31 {
+		t.Errorf("average %g, want 30", avg)
+	}
+	found = s.run(3*60, k, func(_ *Key, _ int64) int64 { return poisson(s.rng, 2) })
+	if len(found) == 0 || found[0].open.Direction != fewer || found[0].open.Average < 29 || found[0].open.Average > 31 {
+		t.Errorf("back at the old rate: %+v", found)
+	}
+}
+
+// TestTally: the frequent values are named, however many rare ones there are.
+func TestTally(t *testing.T) {
+	t.Parallel()
+	var a tally
+	for i := range 4000 {
+		a = a.add(fmt.Sprint("rare-", i), 1)
+		a = a.add(fmt.Sprint("often-", i%4), 2+int64(i%4))
+	}
+	if len(a) != keptValues {
+		t.Errorf("%d values are kept", len(a))
+	}
+	top := a.top(1000)
+	if len(top) != topValues {
+		t.Fatalf("%v", top)
+	}
+	for i, want := range []string{"often-3", "often-2", "often-1", "often-0"} {
+		exact := float64(5-i) * 1000 / 1000
+		if top[i].Value != want || top[i].Average < exact || top[i].Average > exact+0.5 {
+			t.Errorf("%d: %+v, want %s and about %g", i, top[i], want, exact)
+		}
+	}
+}
+
+// TestBound: no more series than allowed are kept; the calls of others are
+// told.
+func TestBound(t *testing.T) {
+	t.Parallel()
+	p := Defaults()
+	p.MaxSeries = 3
+	s := newSim(t, p, 1)
+	var keys []Key
+	for i := range 5 {
+		keys = append(keys, op(CallRate, fmt.Sprint("Op", i)))
+	}
+	s.run(10, keys, func(_ *Key, _ int64) int64 { return 2 })
+	if len(s.w.series) != 3 || s.w.refused != 2*10*2 {
+		t.Errorf("%d series, %d calls refused", len(s.w.series), s.w.refused)
+	}
+}
