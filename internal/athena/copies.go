@@ -26,6 +26,8 @@ type relation struct {
 	duckdb.Relation
 	copied *duckdb.Relation // nil where nothing has a copy
 	view   *columnar.View   // nil for tables that have none
+	// release lets go of a federated event data store; nil for others.
+	release func()
 }
 
 type relations []relation
@@ -55,6 +57,9 @@ func (rs relations) close() {
 		if r.view != nil {
 			r.view.Close()
 			r.view.Request()
+		}
+		if r.release != nil {
+			r.release()
 		}
 	}
 }

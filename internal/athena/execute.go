@@ -221,6 +221,9 @@ func glueARNs(region, account, action, database, table string) []call.Permission
 
 // mayUse asks for a right on the catalogue.
 func (s *Service) mayUse(ctx context.Context, e *execution, action, database, table string) error {
+	if strings.EqualFold(database, glue.FederatedDatabase) && !strings.HasPrefix(action, "glue:Get") {
+		return userError(1300, "Insufficient permissions to execute the query. The database %s is managed by AWS CloudTrail.", glue.FederatedDatabase)
+	}
 	denied, err := s.ask(ctx, e, glueARNs(e.Region, e.Account, action, database, table)...)
 	if err == nil && denied != nil {
 		return userError(1300, "Insufficient permissions to execute the query. %s", denied.Message)
@@ -261,6 +264,9 @@ func (r *resolver) Table(catalog, database, name string) (*sql.Table, error) {
 	cols, err := tableColumns(&t)
 	if err != nil {
 		return nil, err
+	}
+	if t.Database == glue.FederatedDatabase {
+		return &sql.Table{Relation: rel, Columns: cols}, nil
 	}
 	return &sql.Table{Relation: rel, Columns: append(cols, sql.Column{Name: pathColumn, Type: sql.Type{Name: "varchar"}})}, nil
 }

@@ -70,6 +70,7 @@ type Config struct {
 	Engine  *duckdb.Engine
 	Objects Objects
 	Buckets Buckets
+	Stores  Stores // federated event data stores; nil when there are none
 	// Copies are columnar copies of log files; nil for none.
 	Copies  *columnar.Cache
 	Workers int    // queries that run at a time

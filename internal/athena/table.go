@@ -118,6 +118,9 @@ func (w *wanted) values(x file) ([]any, error) {
 // the query names, only the partitions that its predicates leave.
 func (s *Service) relation(ctx context.Context, e *execution, name string, t *glue.Table, q *sql.Rewritten) (relation, error) {
 	rel := relation{Relation: duckdb.Relation{Name: name}}
+	if t.Database == glue.FederatedDatabase {
+		return s.federated(ctx, e, name, t, q)
+	}
 	format, err := serde.FormatOf(t)
 	if err != nil {
 		return rel, userError(1200, "%s", err)

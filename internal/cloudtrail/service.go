@@ -15,6 +15,7 @@ import (
 
 	"spoor/internal/aws"
 	"spoor/internal/call"
+	"spoor/internal/glue"
 	"spoor/internal/history"
 	"spoor/internal/insights"
 	"spoor/internal/kv"
@@ -49,6 +50,7 @@ type Config struct {
 	// Insights answers for rates of calls.
 	Insights *insights.Manager
 	Bucket   trail.Bucket
+	Catalog  *glue.Catalog // where federated event data stores are tables
 }
 
 type api struct {
@@ -58,9 +60,12 @@ type api struct {
 	history  *history.Index
 	insights *insights.Manager
 	bucket   trail.Bucket
+	catalog  *glue.Catalog
 }
 
-func newAPI(c Config) *api { return &api{c.Store, c.Trails, c.Lake, c.History, c.Insights, c.Bucket} }
+func newAPI(c Config) *api {
+	return &api{c.Store, c.Trails, c.Lake, c.History, c.Insights, c.Bucket, c.Catalog}
+}
 
 // Service is AWS CloudTrail as the HTTP listener serves it.
 func Service(c Config) *call.Service {

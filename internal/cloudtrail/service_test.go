@@ -29,6 +29,7 @@ import (
 	"spoor/internal/awshttp/model"
 	"spoor/internal/call"
 	"spoor/internal/engine/duckdb"
+	"spoor/internal/glue"
 	"spoor/internal/history"
 	"spoor/internal/insights"
 	"spoor/internal/journal"
@@ -188,7 +189,11 @@ func newRigWith(t *testing.T, settings *notify.Settings, roles trail.Roles) *rig
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf := Config{Store: r.store, Trails: r.trails, Lake: r.lake, History: hist, Insights: rates, Bucket: r.bucket}
+	catalog, err := glue.Open(r.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := Config{Store: r.store, Trails: r.trails, Lake: r.lake, History: hist, Insights: rates, Bucket: r.bucket, Catalog: catalog}
 	path := &call.Path{Auth: r.asked, Selector: call.Selectors{r.trails, r.lake}, Journal: r.jr, Store: r.store, Now: time.Now, Log: quiet}
 	r.conf, r.path = conf, path
 	h, err := awshttp.NewHandler(awshttp.Config{Path: path, Auth: anyone{}, Log: quiet, Region: region, Account: account, S3: http.NotFoundHandler(),

@@ -56,8 +56,10 @@ func (s *api) storeOperations() []call.Operation {
 			handle(func(c *call.Call, in *sdk.StopEventDataStoreIngestionInput) (*sdk.StopEventDataStoreIngestionOutput, error) {
 				return &sdk.StopEventDataStoreIngestionOutput{}, s.ingest(c, in.EventDataStore, false)
 			}), storeResource(func(in *sdk.StopEventDataStoreIngestionInput) *string { return in.EventDataStore })),
-		call.Op("EnableFederation", onStore("EnableFederation", s, func(in *sdk.EnableFederationInput) *string { return in.EventDataStore }), handle(s.enableFederation), call.Refuses(unsupported)),
-		call.Op("DisableFederation", onStore("DisableFederation", s, func(in *sdk.DisableFederationInput) *string { return in.EventDataStore }), handle(s.disableFederation), call.Refuses(unsupported)),
+		call.Op("EnableFederation", s.federationPermissions, handle(s.enableFederation),
+			storeResource(func(in *sdk.EnableFederationInput) *string { return in.EventDataStore })),
+		call.Op("DisableFederation", onStore("DisableFederation", s, func(in *sdk.DisableFederationInput) *string { return in.EventDataStore }), handle(s.disableFederation),
+			storeResource(func(in *sdk.DisableFederationInput) *string { return in.EventDataStore })),
 	}
 }
 
@@ -280,10 +282,11 @@ func (s *api) checkStoreQuota(c *call.Call, st *lake.Store) error {
 // show is a store with everything that answers show of it.
 func (s *api) show(st *lake.Store) *sdk.GetEventDataStoreOutput {
 	_, advanced := sdkSelectors(st.Settings.Selectors)
+	status, role := federationStatus(st)
 	return &sdk.GetEventDataStoreOutput{EventDataStoreArn: new(st.ARN()), Name: &st.Name, Status: storeStatus(st), AdvancedEventSelectors: advanced,
 		MultiRegionEnabled: &st.Settings.MultiRegion, OrganizationEnabled: new(false), RetentionPeriod: new(int32(st.RetentionDays)),
 		TerminationProtectionEnabled: &st.Protected, CreatedTimestamp: &st.Created, UpdatedTimestamp: &st.Updated,
-		BillingMode: types.BillingMode(st.Billing), FederationStatus: types.FederationStatusDisabled}
+		BillingMode: types.BillingMode(st.Billing), FederationStatus: status, FederationRoleArn: role}
 }
 
 func (s *api) getStore(c *call.Call, in *sdk.GetEventDataStoreInput) (*sdk.GetEventDataStoreOutput, error) {
@@ -318,7 +321,7 @@ func (s *api) updateStore(c *call.Call, in *sdk.UpdateEventDataStoreInput) (*sdk
 	return &sdk.UpdateEventDataStoreOutput{EventDataStoreArn: d.EventDataStoreArn, Name: d.Name, Status: d.Status, AdvancedEventSelectors: d.AdvancedEventSelectors,
 		MultiRegionEnabled: d.MultiRegionEnabled, OrganizationEnabled: d.OrganizationEnabled, RetentionPeriod: d.RetentionPeriod,
 		TerminationProtectionEnabled: d.TerminationProtectionEnabled, CreatedTimestamp: d.CreatedTimestamp, UpdatedTimestamp: d.UpdatedTimestamp,
-		BillingMode: d.BillingMode, FederationStatus: d.FederationStatus}, nil
+		BillingMode: d.BillingMode, FederationStatus: d.FederationStatus, FederationRoleArn: d.FederationRoleArn}, nil
 }
 
 func (s *api) applyUpdate(in *sdk.UpdateEventDataStoreInput, st *lake.Store) (err error) {
@@ -372,6 +375,9 @@ func (s *api) deleteStore(c *call.Call, in *sdk.DeleteEventDataStoreInput) (*sdk
 	_, err := s.changeStore(c, str(in.EventDataStore), s.activeStore, func(st *lake.Store) error {
 		if st.Protected {
 			return invalid("EventDataStoreTerminationProtectedException", "The event data store %s cannot be deleted because termination protection is enabled for it.", st.ARN())
+		}
+		if st.FederationRole != "" {
+			return federated(st)
 		}
 		if err := s.notInUse(st); err != nil {
 			return err
@@ -463,25 +469,4 @@ func (s *api) ingest(c *call.Call, id *string, on bool) error {
 		return nil
 	})
 	return err
-}
-
-// enableFederation: federated stores are tables of AWS's Glue and Lake
-// Formation, which an account here does not have.
-func (s *api) enableFederation(c *call.Call, in *sdk.EnableFederationInput) (*sdk.EnableFederationOutput, error) {
-	if _, err := s.activeStore(c, str(in.EventDataStore)); err != nil {
-		return nil, err
-	}
-	return nil, noFederation("EnableFederation")
-}
-
-func (s *api) disableFederation(c *call.Call, in *sdk.DisableFederationInput) (*sdk.DisableFederationOutput, error) {
-	if _, err := s.activeStore(c, str(in.EventDataStore)); err != nil {
-		return nil, err
-	}
-	return nil, noFederation("DisableFederation")
-}
-
-func noFederation(op string) error {
-	return &aws.Error{Op: "cloudtrail." + op, Kind: aws.Unsupported, Code: unsupported,
-		Message: "Lake query federation is not offered by this server."}
 }

@@ -17,6 +17,10 @@ import (
 // DefaultDatabase exists in every catalogue.
 const DefaultDatabase = "default"
 
+// FederatedDatabase holds the event data stores that CloudTrail federates, by
+// their ids. CloudTrail alone changes it.
+const FederatedDatabase = "aws:cloudtrail"
+
 var (
 	// ErrNoDatabase and ErrNoTable answer what does not exist.
 	ErrNoDatabase = errors.New("glue: no such database")

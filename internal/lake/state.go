@@ -50,6 +50,8 @@ type Store struct {
 	Policy        string      `json:"policy,omitempty"`
 	Insights      []Insight   `json:"insights,omitempty"`
 	InsightsTo    string      `json:"insightsTo,omitempty"` // ARN of the store that takes them
+	// FederationRole is the role's ARN while the store is federated.
+	FederationRole string `json:"federationRole,omitempty"`
 }
 
 // ARN is the store's ARN.

@@ -82,6 +82,7 @@ type Server struct {
 	insights  *insights.Manager
 	trails    *trail.Manager
 	lake      *lake.Manager
+	catalog   *glue.Catalog
 	registry  *s3.Registry
 	keyspaces *keyspaces.Service
 	engine    *duckdb.Engine
@@ -227,6 +228,9 @@ func (s *Server) openTrails(context.Context) (err error) {
 		return err
 	}
 	s.objects.DefaultLock(s.registry.DefaultLock)
+	if s.catalog, err = glue.Open(s.store); err != nil {
+		return err
+	}
 	s.engine = duckdb.New(duckdb.Config{MemoryMB: s.cfg.QueryMemoryMB, Threads: 2, TempDir: filepath.Join(s.cfg.Data, "tmp")})
 	if s.lake, err = lake.Open(lake.Config{Store: s.store, Journal: s.journal, Source: importSource{s.objects},
 		Bucket: &lateBucket{s}, Sign: s.trails.SignText, Engine: s.engine, Text: athena.Text, Dir: filepath.Join(s.cfg.Data, "lake"), CompactEvery: s.cfg.LakeFileInterval, FileEvents: s.cfg.LakeFileEvents, Log: s.log, Now: time.Now}); err != nil {
@@ -268,7 +272,7 @@ func (s *Server) openTrails(context.Context) (err error) {
 }
 
 func (s *Server) trailAPI() cloudtrail.Config {
-	return cloudtrail.Config{Store: s.store, Trails: s.trails, Lake: s.lake, History: s.history, Insights: s.insights, Bucket: &lateBucket{s}}
+	return cloudtrail.Config{Store: s.store, Trails: s.trails, Lake: s.lake, History: s.history, Insights: s.insights, Bucket: &lateBucket{s}, Catalog: s.catalog}
 }
 
 // goes runs a part in the background and keeps its failure.
@@ -304,15 +308,11 @@ func (s *Server) openServices(context.Context) (err error) {
 		ClusterName: s.cfg.ClusterName, MaskThreshold: s.cfg.MaskThreshold, SchemaChanged: s.schemaChanged}); err != nil {
 		return err
 	}
-	catalog, err := glue.Open(s.store)
-	if err != nil {
-		return err
-	}
 	copies, err := s.openCopies()
 	if err != nil {
 		return err
 	}
-	s.athena, err = athena.Open(athena.Config{Store: s.store, Journal: s.journal, Auth: s.directory, Path: s.path, Catalog: catalog, Engine: s.engine,
+	s.athena, err = athena.Open(athena.Config{Store: s.store, Journal: s.journal, Auth: s.directory, Path: s.path, Catalog: s.catalog, Stores: s.lake, Engine: s.engine,
 		Objects: s.objects, Buckets: s.registry, Copies: copies, Workers: s.cfg.QueryWorkers, Now: time.Now, Log: s.log})
 	if err != nil {
 		return err
