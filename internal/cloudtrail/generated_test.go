@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"spoor/internal/awshttp/model"
+	"spoor/internal/call"
 )
 
 // texts are values for required texts, tried in this order.
@@ -95,6 +96,10 @@ func missingCode(path string) string {
 	return "ValidationException"
 }
 
+// operationCount is how many operations AWS's models have (API 2013-11-01 of
+// cloudtrail, 2021-08-11 of cloudtrail-data).
+var operationCount = map[string]int{"cloudtrail": 60, "cloudtrail-data": 1}
+
 // TestEveryOperation calls every operation with the least that its model
 // accepts, and with each of its required members missing. The answers are
 // those that the model names.
@@ -104,6 +109,13 @@ func TestEveryOperation(t *testing.T) {
 		m, err := model.Load(service)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if n := len(m.Operations()); n != operationCount[service] {
+			t.Errorf("the model of %s has %d operations, want %d", service, n, operationCount[service])
+		}
+		offered := Service(Config{})
+		if service == "cloudtrail-data" {
+			offered = DataService(Config{})
 		}
 		for _, op := range m.Operations() {
 			t.Run(op, func(t *testing.T) {
@@ -120,6 +132,16 @@ func TestEveryOperation(t *testing.T) {
 					t.Errorf("the least input: %d %s: %s", status, kind, message)
 				case kind == "ValidationException" || !slices.Contains(m.Errors(op), kind):
 					t.Errorf("the least input is answered %s, which the model of %s does not name: %s", kind, op, message)
+				}
+				// An operation that is offered does not say that it is not, and one that
+				// is refused never succeeds.
+				switch c := offered.Coverage(op); {
+				case c.State == "":
+					t.Error("the table of operations does not know it")
+				case c.State != call.Refusal && kind == unsupported:
+					t.Errorf("the table says %s, the answer to the least input is %s: %s", c.State, kind, message)
+				case c.State == call.Refusal && status == http.StatusOK:
+					t.Error("the table says refused, the least input succeeds")
 				}
 				n := 0
 				without(in, "", func(m map[string]any) map[string]any { return m }, func(path string, less map[string]any) {
