@@ -181,38 +181,47 @@ func (l *lookup) input(r *rand.Rand) *cloudtrail.LookupEventsInput {
 	return in
 }
 
-// measure calls LookupEvents and returns what each call took, in order.
-func (l *lookup) measure(ctx context.Context, c *cloudtrail.Client, r *rand.Rand) ([]time.Duration, error) {
-	took := make([]time.Duration, 0, historyCalls)
+// measure calls LookupEvents and returns what each call took, in order, and the
+// processor time of the server for one.
+func (l *lookup) measure(ctx context.Context, c *cloudtrail.Client, pid int, r *rand.Rand) (took []time.Duration, cpu time.Duration, err error) {
+	took = make([]time.Duration, 0, historyCalls)
+	before, err := processTime(pid)
+	if err != nil {
+		return nil, 0, err
+	}
+	calls := 0
 	for range historyCalls {
 		in := l.input(r)
 		for range l.pages {
 			out, err := c.LookupEvents(ctx, in)
 			if err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 			in.NextToken = out.NextToken
+			calls++
 		}
 		began := time.Now()
 		out, err := c.LookupEvents(ctx, in)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		took = append(took, time.Since(began))
+		calls++
 		if len(out.Events) < l.found {
-			return nil, fmt.Errorf("found %d events, want %d", len(out.Events), l.found)
+			return nil, 0, fmt.Errorf("found %d events, want %d", len(out.Events), l.found)
 		}
 		if l.pages > 0 && len(took) >= historyCalls/10 {
 			break // each has read many pages before
 		}
 	}
 	slices.Sort(took)
-	return took, nil
+	after, err := processTime(pid)
+	return took, (after - before) / time.Duration(calls), err
 }
 
 // benchLookup measures LookupEvents over event histories of given sizes.
 func benchLookup(ctx context.Context, dir string, sizes []int) error {
-	fmt.Print("LookupEvents over HTTP, signed and recorded, one connection, pages of 50 events (p50, p99):\n\n")
+	fmt.Print("LookupEvents over HTTP, signed and recorded, one connection, pages of 50 events (p50, p99, processor time of the server):\n\n")
 	type column struct {
 		ready time.Duration
 		cells []string
@@ -240,12 +249,12 @@ func benchLookup(ctx context.Context, dir string, sizes []int) error {
 		c := cloudtrail.NewFromConfig(srv.AWS(srv.Profiles["admin"]).Config, func(o *cloudtrail.Options) { o.RetryMaxAttempts = 3 })
 		r := rand.New(rand.NewPCG(1, 1))
 		for _, l := range lookups(p) {
-			took, err := l.measure(ctx, c, r)
+			took, cpu, err := l.measure(ctx, c, srv.PID(), r)
 			if err != nil {
 				return errors.Join(fmt.Errorf("by %s: %w", l.name, err), srv.Stop())
 			}
 			names = append(names, l.name)
-			columns[i].cells = append(columns[i].cells, fmt.Sprintf("%.2f ms, %.2f ms", ms(took[len(took)/2]), ms(took[len(took)*99/100])))
+			columns[i].cells = append(columns[i].cells, fmt.Sprintf("%.2f ms, %.2f ms, %.2f ms", ms(took[len(took)/2]), ms(took[len(took)*99/100]), ms(cpu)))
 		}
 		if err := srv.Stop(); err != nil {
 			return err
