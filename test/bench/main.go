@@ -38,6 +38,7 @@ var (
 	only       = flag.Int("only", 0, "measure CQL at this number of connections and nothing else")
 	lookupOnly = flag.String("lookup", "", "measure LookupEvents over event histories of these sizes, separated by commas, and nothing else")
 	profiles   = flag.String("profiles", "", "directory for CPU profiles of the recording server, one a cell")
+	copies     = flag.Int("columnar", 0, "ask the same questions over a trail of so many records as JSON files and as columnar copies, and nothing else")
 	sustained  = flag.Duration("sustained", 0, "measure recording with all readers for this long and nothing else")
 )
 
@@ -54,6 +55,13 @@ func main() {
 	flag.Parse()
 	if *sustained > 0 {
 		if err := benchSustained(context.Background(), *sustained); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if *copies > 0 {
+		if err := benchColumnar(context.Background(), *copies); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
