@@ -117,6 +117,7 @@ var sameEitherWay = []string{
 	`SELECT json_extract(requestparameters, '$.Host'), json_extract(requestparameters, '$.n') FROM %[1]s WHERE requestparameters LIKE '%%Host%%' ORDER BY eventid`,
 	`SELECT eventid FROM %[1]s WHERE json_extract_scalar(requestparameters, '$.tableName') = 't1' ORDER BY 1`,
 	`SELECT json_extract_scalar(responseelements, '$.a.b[0]'), additionaleventdata FROM %[1]s WHERE responseelements IS NOT NULL ORDER BY eventid`,
+	`SELECT eventid FROM %[1]s WHERE eventsource = 's3.amazonaws.com' AND json_extract_scalar(requestparameters, '$.bucketName') = 'b1' ORDER BY 1`,
 	`SELECT sum(CAST(json_extract_scalar(additionaleventdata, '$.bytesTransferredOut') AS double)) FROM %[1]s`,
 	`SELECT errorcode, errormessage, count(*) FROM %[1]s GROUP BY 1, 2 ORDER BY 1, 2`,
 	`SELECT errorcode, count(*) AS n FROM %[1]s WHERE errorcode IS NOT NULL GROUP BY errorcode HAVING count(*) > 1 ORDER BY n DESC, 1`,

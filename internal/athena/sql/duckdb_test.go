@@ -152,6 +152,7 @@ func TestSemantics(t *testing.T) {
 		{"SELECT 'a' || NULL, concat('a', 'b')", "<nil>, ab"},
 		{"SELECT greatest(1, NULL), greatest(1, 3)", "<nil>, 3"},
 		{"SELECT substr('hello', 2, 2), substr('hello', 0), substr('hello', -3)", "el, , llo"},
+		{"SELECT substr('hello', 2), substr('hello', 7), substr('héllo', 2, 99), substr('hello', 00, 2), substr(NULL, 2), substr('hello', 1, 0)", "ello, , éllo, , <nil>, "},
 		{"SELECT split_part('a,b', ',', 2), split_part('a,b', ',', 3)", "b, <nil>"},
 		{"SELECT replace('arn:x', 'arn:'), replace('aa', 'a', 'b')", "x, bb"},
 		{"SELECT regexp_replace('a1b2', '([0-9])', '<$1>'), regexp_replace('a1b2', '[0-9]')", "a<1>b<2>, ab"},

@@ -238,6 +238,9 @@ func substr(_ *Call, a []argument) (string, Type, error) {
 	if len(a) == 3 {
 		length = ", " + a[2].sql
 	}
+	if l, ok := a[1].e.(*Literal); ok && l.Kind == "INTEGER" && strings.Trim(l.Text, "0") != "" {
+		return "substr(" + a[0].sql + ", " + a[1].sql + length + ")", varchar, nil
+	}
 	return "(CASE WHEN " + a[1].sql + " = 0 OR " + a[1].sql + " < -length(" + a[0].sql + ") THEN '' ELSE substr(" + a[0].sql + ", " + a[1].sql + length + ") END)", varchar, nil
 }
 

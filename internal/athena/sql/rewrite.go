@@ -383,6 +383,13 @@ func (w *rewriter) selectBody(q *Select, outer *scope) (string, []Column, *scope
 		return "", nil, nil, err
 	}
 	w.collect(q.Where, s)
+	needles, err := w.needles(q.Where, s)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	for _, n := range needles {
+		b.WriteString(" AND " + n)
+	}
 	if len(q.GroupBy) > 0 {
 		g, err := w.groupBy(q.GroupBy, s)
 		if err != nil {
