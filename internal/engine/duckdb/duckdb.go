@@ -135,11 +135,6 @@ func (e *Engine) Query(ctx context.Context, query string, relations []Relation, 
 // Level 1 takes less time and, on events, less space than the default of 3.
 const parquetOptions = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 20480"
 
-// rowGroup is how many rows of a file are skipped, or read, at a time. Events lie
-// in their files by time, mostly: small groups let a question about an hour skip
-// nearly all of a day.
-const rowGroup = "30720"
-
 // WriteParquet writes the rows of a relation into a Parquet file, which must
 // not exist. The file is whole and not yet synced when it returns nil; after an
 // error there may be a part of one.
