@@ -29,6 +29,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"spoor/internal/crashpoint"
 	"spoor/internal/durable"
 	"spoor/internal/engine/duckdb"
 	"spoor/internal/journal"
@@ -479,6 +480,7 @@ func (c *Cache) commit(b *kv.Batch, known func(), gone []*pack) error {
 	if err := c.cfg.Journal.Commit(b); err != nil {
 		return err
 	}
+	crashpoint.Here("columnar.committed")
 	if err := c.step("committed"); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"spoor/internal/call"
+	"spoor/internal/crashpoint"
 	"spoor/internal/durable"
 	"spoor/internal/engine/duckdb"
 	"spoor/internal/journal"
@@ -410,6 +411,7 @@ func (c *Cache) write(ctx context.Context, p *pack, shape Shape, list []Object) 
 		err = c.cfg.Engine.WriteParquet(ctx, part, rel)
 	}
 	if err == nil {
+		crashpoint.Here("columnar.written")
 		err = c.step("written")
 	}
 	if err == nil {
@@ -418,6 +420,7 @@ func (c *Cache) write(ctx context.Context, p *pack, shape Shape, list []Object) 
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("writing columnar copies: %w", err), durable.Remove(part))
 	}
+	crashpoint.Here("columnar.settled")
 	return read, c.step("settled")
 }
 

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -55,6 +56,9 @@ func (w *world) read(e *evidence) {
 	e.looked = w.history()
 	e.named = w.history(cttypes.LookupAttribute{AttributeKey: cttypes.LookupAttributeKeyEventName, AttributeValue: aws.String(lookedName)})
 	e.athena = w.athena()
+	w.restart("SPOOR_COLUMNAR=off")
+	e.plain = w.athena()
+	w.restart()
 	w.tailUntil(e.delivered)
 	e.tailed = w.tailed
 }
@@ -267,14 +271,31 @@ func (w *world) history(by ...cttypes.LookupAttribute) []event {
 	return out
 }
 
-// athena counts over a table of the bucket.
+// restart starts the server again, in order, with settings of the environment.
+func (w *world) restart(env ...string) {
+	w.t.Helper()
+	w.srv.Env = env
+	if err := errors.Join(w.srv.Stop(), w.srv.Start(context.Background())); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// makeTable makes a table over the bucket, as the README does.
+func (w *world) makeTable() {
+	w.t.Helper()
+	w.athenaQuery("CREATE EXTERNAL TABLE crash_trail (eventid string, eventname string) ROW FORMAT SERDE 'org.apache.hive.hcatalog.data.JsonSerDe' " +
+		"STORED AS INPUTFORMAT 'com.amazon.emr.cloudtrail.CloudTrailInputFormat' OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat' " +
+		"LOCATION 's3://" + trail + "/AWSLogs/" + w.srv.Account + "/CloudTrail/'")
+}
+
+// counting reads every log file, and has twins made of them.
+const counting = "SELECT count(*), count(DISTINCT eventid) FROM crash_trail"
+
+// athena counts over the table of the bucket.
 func (w *world) athena() [2]int {
 	t := w.t
 	t.Helper()
-	w.athenaQuery("CREATE EXTERNAL TABLE IF NOT EXISTS crash_trail (eventid string, eventname string) ROW FORMAT SERDE 'org.apache.hive.hcatalog.data.JsonSerDe' " +
-		"STORED AS INPUTFORMAT 'com.amazon.emr.cloudtrail.CloudTrailInputFormat' OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat' " +
-		"LOCATION 's3://" + trail + "/AWSLogs/" + w.srv.Account + "/CloudTrail/'")
-	row := w.athenaQuery("SELECT count(*), count(DISTINCT eventid) FROM crash_trail")
+	row := w.athenaQuery(counting)
 	var out [2]int
 	for i := range out {
 		n, err := strconv.Atoi(*row[1].Data[i].VarCharValue)

@@ -5,7 +5,7 @@
 // object storage, which is killed with it, and one over an S3 elsewhere, behind
 // a proxy that refuses, loses, delays and half-does requests. A kill comes
 //
-//   - at a random time,
+//   - at a random time, also while the server recovers from the kill before,
 //   - at a named point between two durable steps (internal/crashpoint; the
 //     server is built with the tag for it), or
 //   - at the proxy, when an upload arrives or when it was applied and before its

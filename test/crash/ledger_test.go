@@ -102,7 +102,9 @@ type evidence struct {
 	audits    []string       // ids in the store of outside events
 	rows      map[string]int // found by table
 	announced map[string]int // delivered files that SNS messages named, by key
-	athena    [2]int         // events and distinct ids of the table over the bucket
+	// What Athena counts in the table over the bucket, events and distinct ids:
+	// with the columnar twins of log files that it has by then, and without any.
+	athena, plain [2]int
 }
 
 // line is a line of the live stream.

@@ -42,6 +42,8 @@ const (
 	// many records.
 	cqlPause  = 10 * time.Millisecond
 	httpPause = 20 * time.Millisecond
+	// queryPause is between two queries over all log files so far.
+	queryPause = 400 * time.Millisecond
 )
 
 // load is one round's clients.
@@ -95,6 +97,7 @@ func (w *world) start(ctx context.Context, round int, flood bool) (*load, error)
 	l.loop(httpPause, l.objects(0))
 	l.loop(httpPause, l.objects(1))
 	l.loop(httpPause, l.audits())
+	l.loop(queryPause, func(int) bool { return l.query(counting) })
 	return l, nil
 }
 
@@ -189,10 +192,16 @@ func (l *load) management(n int) func(i int) bool {
 			_, err := nobody.Athena.ListWorkGroups(ctx, &athena.ListWorkGroupsInput{})
 			return led.note("denied ListWorkGroups", true, middleware.Metadata{}, err, nil)
 		}
-		out, err := c.Athena.StartQueryExecution(ctx, &athena.StartQueryExecutionInput{QueryString: aws.String("SELECT " + fmt.Sprint(i)),
-			ResultConfiguration: &athenatypes.ResultConfiguration{OutputLocation: aws.String("s3://" + dataBucket + "/results/")}})
-		return led.note("StartQueryExecution", true, meta(out, func() middleware.Metadata { return out.ResultMetadata }), err, nil)
+		return l.query("SELECT " + fmt.Sprint(i))
 	}
+}
+
+// query starts a query and does not wait for it.
+func (l *load) query(statement string) bool {
+	out, err := l.c.Athena.StartQueryExecution(l.ctx, &athena.StartQueryExecutionInput{QueryString: &statement,
+		QueryExecutionContext: &athenatypes.QueryExecutionContext{Database: aws.String("default")},
+		ResultConfiguration:   &athenatypes.ResultConfiguration{OutputLocation: aws.String("s3://" + dataBucket + "/results/")}})
+	return l.w.ledger.note("StartQueryExecution", true, meta(out, func() middleware.Metadata { return out.ResultMetadata }), err, nil)
 }
 
 // meta is an answer's metadata; there is none without an answer.

@@ -21,8 +21,10 @@ func judge(e *evidence) []string {
 	j.effects()
 	j.audit()
 	j.notifications()
-	if n := len(e.delivered); e.athena != [2]int{n, n} {
-		j.find("Athena counts %d events with %d ids in the bucket, which has %d", e.athena[0], e.athena[1], n)
+	for how, got := range map[string][2]int{"with columnar twins": e.athena, "without columnar twins": e.plain} {
+		if n := len(e.delivered); got != [2]int{n, n} {
+			j.find("Athena counts %d events with %d ids in the bucket, which has %d, %s", got[0], got[1], n, how)
+		}
 	}
 	return j.findings
 }

@@ -19,12 +19,17 @@ type kill struct {
 
 func (k kill) String() string {
 	if k.point == "" {
-		return "random time"
+		return k.phase
 	}
 	return k.point
 }
 
-const randomTime = "random time"
+// The phases whose kills are at random times: after the server was ready, and
+// before, while it recovers from the kill before.
+const (
+	randomTime = "random time"
+	starting   = "start"
+)
 
 // phases are the points of each phase. often is how many times a server comes
 // by them in about a second of load.
@@ -44,6 +49,7 @@ var phases = []struct {
 	{"files of the columnar copy", 1, []string{"lake.parquet-written", "lake.parquet-not-named", "lake.rows-removed", "lake.merged", "lake.merge-committed"}, nil, false},
 	{"stream into the columnar copy", 1, []string{"lake.streamed", "lake.stream-committed"}, nil, true},
 	{"notifications", 2, []string{"notify.sent"}, nil, false},
+	{"columnar twins of log files", 1, []string{"columnar.written", "columnar.settled", "columnar.committed"}, nil, false},
 	{"results", 1, []string{"athena.result-written"}, []string{"result arrived", "result applied"}, false},
 }
 
@@ -64,9 +70,13 @@ func schedule(rng *rand.Rand, n int) []kill {
 		out = append(out, own[0])
 		points = append(points, own[1:]...)
 	}
+	out = append(out, startKill(rng))
 	rng.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
 	all := slices.Concat(points, out)
 	for i, turn := 0, 0; len(out) < n; i++ {
+		if i%15 == 14 {
+			out = append(out, startKill(rng))
+		}
 		if i%3 == 0 {
 			// Early moments hit the first calls, late ones delivery and files.
 			out = append(out, kill{phase: randomTime, after: time.Duration(50+rng.IntN(2500)) * time.Millisecond})
@@ -77,6 +87,10 @@ func schedule(rng *rand.Rand, n int) []kill {
 	}
 	rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	return out
+}
+
+func startKill(rng *rand.Rand) kill {
+	return kill{phase: starting, after: time.Duration(rng.IntN(400)) * time.Millisecond}
 }
 
 // divide gives each world its kills: those at the proxy to the one that has it,
@@ -109,6 +123,9 @@ func (c *tally) missing(n int) []string {
 		if c.phases[p.name] == 0 && (!p.flood || n >= manyRounds) {
 			out = append(out, p.name)
 		}
+	}
+	if c.phases[starting] == 0 {
+		out = append(out, starting)
 	}
 	return out
 }

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/athena"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	cttypes "github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -181,7 +180,7 @@ func (w *world) prepare(t *testing.T) {
 	ok(password, err)
 	w.nobody = harness.Profile{AccessKeyID: *key.AccessKey.AccessKeyId, SecretAccessKey: *key.AccessKey.SecretAccessKey,
 		CQLUser: *password.ServiceSpecificCredential.ServiceUserName, CQLPassword: *password.ServiceSpecificCredential.ServicePassword}
-	ok(c.Athena.ListWorkGroups(ctx, &athena.ListWorkGroupsInput{}))
+	w.makeTable()
 }
 
 func idOf(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
@@ -266,6 +265,13 @@ func (w *world) round(n int, k kill, f fault) (hit bool, err error) {
 	}
 	if k.point != "" && !k.proxy {
 		w.srv.Env = []string{fmt.Sprintf("SPOOR_CRASH_AT=%s:%d", k.point, k.nth)}
+	}
+	if k.phase == starting {
+		if err := w.srv.Launch(); err != nil {
+			return false, err
+		}
+		<-time.After(k.after)
+		return true, w.srv.Kill()
 	}
 	before := len(w.srv.Log())
 	said := func() bool { return strings.Contains(w.srv.Log()[before:], "crash point "+k.point+"\n") }

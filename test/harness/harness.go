@@ -139,8 +139,8 @@ func New(binary, dir string, args ...string) *Server {
 	return &Server{Binary: binary, Dir: dir, args: args, log: &lockedBuffer{}}
 }
 
-// Start runs the process and returns when it is ready.
-func (s *Server) Start(ctx context.Context) error {
+// Launch runs the process and does not wait until it is ready.
+func (s *Server) Launch() error {
 	if err := os.Remove(filepath.Join(s.Dir, "endpoints.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -153,6 +153,14 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.done = make(chan error, 1)
 	go func() { s.done <- s.cmd.Wait() }()
+	return nil
+}
+
+// Start runs the process and returns when it is ready.
+func (s *Server) Start(ctx context.Context) error {
+	if err := s.Launch(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
