@@ -115,7 +115,9 @@ func (m *Manager) Run(ctx context.Context) error {
 		// quiet one leaves minutes to end.
 		wait := time.Hour
 		if r.loaded {
-			wait = time.Minute
+			// Until the minute under way can be judged.
+			now := m.cfg.Now()
+			wait = now.Add(-grace).Truncate(time.Minute).Add(time.Minute + grace).Sub(now)
 		}
 		timed, cancel := context.WithTimeout(ctx, wait)
 		if m.rests(cancel, r) {
