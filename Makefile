@@ -70,6 +70,9 @@ tamper:
 # Prints the figures of docs/BENCHMARKS.md, all in one run.
 bench: build
 	$(GO) run ./test/bench
+	$(GO) run ./test/bench -columnar 400000
+	$(GO) run ./test/bench -lookup 1000000,10000000
+	$(GO) test ./internal/verify -run '^$$' -bench Verify -cpu 1,2
 
 # Real clients: the AWS CLI and cqlsh (installed into .venv from PyPI).
 tour: build

@@ -46,6 +46,7 @@ type Config struct {
 	// S3Endpoint makes another S3 hold the objects instead of the embedded one.
 	S3Endpoint        string `name:"s3-endpoint" help:"Keep objects in the S3 at this URL (https://host:port, path-style addressing) instead of the embedded one." env:"SPOOR_S3_ENDPOINT" placeholder:"URL"`
 	S3Region          string `name:"s3-region" help:"Region of the S3 at --s3-endpoint." default:"us-east-1" env:"SPOOR_S3_REGION"`
+	S3Encryption      string `name:"s3-encryption" help:"Server-side encryption that deliveries ask of the S3 at --s3-endpoint: AES256, as CloudTrail does, or none for a storage that refuses the header." enum:"AES256,none" default:"AES256" env:"SPOOR_S3_ENCRYPTION"`
 	S3AccessKeyID     string `name:"s3-access-key-id" help:"Access key for --s3-endpoint." env:"SPOOR_S3_ACCESS_KEY_ID" placeholder:"KEY"`
 	S3SecretAccessKey string `name:"s3-secret-access-key" help:"Its secret. Give it by the environment or the configuration file: an argument shows in the list of processes." env:"SPOOR_S3_SECRET_ACCESS_KEY" placeholder:"SECRET"`
 
@@ -90,7 +91,7 @@ func Default() Config {
 		Data: "./data", HTTP: "127.0.0.1:4566", CQL: "127.0.0.1:9142",
 		Account: "123456789012", Region: "us-east-1",
 		DeliveryInterval: 15 * time.Second, DigestInterval: time.Hour, DataEvents: "selected",
-		LakeFileInterval: time.Minute, LakeFileEvents: 20_000, S3Region: "us-east-1",
+		LakeFileInterval: time.Minute, LakeFileEvents: 20_000, S3Region: "us-east-1", S3Encryption: "AES256",
 		InsightsMinHistory: 36 * time.Hour, InsightsBaseline: 28 * 24 * time.Hour, InsightsMinCalls: 5, InsightsSignificance: 1e-6, InsightsMaxSeries: 10_000,
 		HistoryRetention: 90 * 24 * time.Hour, MaskThreshold: 2, ClusterName: "Amazon Keyspaces",
 		Authenticator:   "org.apache.cassandra.auth.PasswordAuthenticator",

@@ -83,7 +83,9 @@ type Config struct {
 	// Endpoint is an S3 elsewhere; Access, Secret and Region are for it.
 	Endpoint               string
 	Access, Secret, Region string
-	Log                    *slog.Logger
+	// Plain says that the S3 elsewhere refuses x-amz-server-side-encryption.
+	Plain bool
+	Log   *slog.Logger
 }
 
 // Store is an open object storage. It is safe for concurrent use.
@@ -93,6 +95,7 @@ type Store struct {
 	endpoint  string
 	creds     aws.Credentials
 	region    string
+	plain     bool
 	root      string // "" unless embedded
 	// defaultLock is DefaultLock's.
 	defaultLock func(bucket string, now time.Time) *Lock
@@ -147,7 +150,7 @@ type Item struct {
 
 // Open starts the embedded gateway, or connects to an S3.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	s := &Store{endpoint: c.Endpoint, region: c.Region, creds: aws.Credentials{AccessKeyID: c.Access, SecretAccessKey: c.Secret}}
+	s := &Store{endpoint: c.Endpoint, region: c.Region, plain: c.Plain, creds: aws.Credentials{AccessKeyID: c.Access, SecretAccessKey: c.Secret}}
 	if s.region == "" {
 		s.region = "us-east-1"
 	}
@@ -316,7 +319,10 @@ func (s *Store) PutFrom(ctx context.Context, bucket, key string, body io.ReadSee
 		in.ContentEncoding = &o.ContentEncoding
 	}
 	if !s.Embedded() {
-		in.ACL, in.ServerSideEncryption = types.ObjectCannedACL(o.ACL), types.ServerSideEncryption(o.Encryption)
+		in.ACL = types.ObjectCannedACL(o.ACL)
+		if !s.plain {
+			in.ServerSideEncryption = types.ServerSideEncryption(o.Encryption)
+		}
 	}
 	lock := o.Lock
 	if lock == nil && s.defaultLock != nil {

@@ -151,6 +151,13 @@ func TestElsewhere(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got.Get(name), want)
 		}
 	}
+	plain, err := Open(t.Context(), Config{Endpoint: srv.URL, Access: "a", Secret: "s", Plain: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plain.Put(t.Context(), "b", "k", []byte("x"), o); err != nil || got.Get("X-Amz-Acl") != o.ACL || len(got.Values("X-Amz-Server-Side-Encryption")) != 0 {
+		t.Errorf("without encryption: %v, headers %v", err, got)
+	}
 	// The bucket's default, for what is put without a lock.
 	s.DefaultLock(func(string, time.Time) *Lock { return &Lock{"GOVERNANCE", until} })
 	if err := s.Put(t.Context(), "b", "k", []byte("x"), PutOptions{}); err != nil || got.Get("X-Amz-Object-Lock-Mode") != "GOVERNANCE" || got.Get("X-Amz-Acl") != "" {

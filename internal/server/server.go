@@ -153,7 +153,8 @@ func (s *Server) openStores(ctx context.Context) (err error) {
 		return fmt.Errorf("finding this program: %w", err)
 	}
 	s.objects, err = objects.Open(ctx, objects.Config{Dir: filepath.Join(s.cfg.Data, "objects"), Command: []string{self, "gateway"}, Log: s.log,
-		Endpoint: strings.TrimSuffix(s.cfg.S3Endpoint, "/"), Region: s.cfg.S3Region, Access: s.cfg.S3AccessKeyID, Secret: s.cfg.S3SecretAccessKey})
+		Endpoint: strings.TrimSuffix(s.cfg.S3Endpoint, "/"), Region: s.cfg.S3Region, Access: s.cfg.S3AccessKeyID, Secret: s.cfg.S3SecretAccessKey,
+		Plain: s.cfg.S3Encryption == "none"})
 	return err
 }
 
