@@ -186,10 +186,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 // step does all that is due now: read, close files, deliver, make digests. It
 // returns when it wants to be called again even if no record comes.
 func (f *follower) step(ctx context.Context) (next time.Time, done bool, err error) {
+	// The time is taken first: what was recorded before a file is due is in it.
+	now := f.m.cfg.Now()
 	if err := f.read(ctx); err != nil {
 		return next, false, err
 	}
-	now := f.m.cfg.Now()
 	if err := f.cutDue(now); err != nil {
 		return next, false, err
 	}
