@@ -54,8 +54,13 @@ func (s *api) queryOperations() []call.Operation {
 var storeName = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 
 // storesNamed are the ids that a statement holds, which include those of the
-// stores that it reads.
-func storesNamed(statement string) []string { return storeName.FindAllString(statement, maxListed) }
+// stores that it reads: checkStatement refuses to read any other. SQL's names
+// have no case, quoted or not.
+func storesNamed(statement string) []string {
+	ids := storeName.FindAllString(strings.ToLower(statement), -1)
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
 
 // owned is the ARN of a store of the account that a query names as its owner.
 func owned(c *call.Call, id string, owner *string) string {
@@ -104,7 +109,12 @@ func (s *api) queryPermission(c *call.Call, op string, id *string) ([]call.Permi
 // over event data stores that are there. It returns their ARNs.
 func (s *api) checkStatement(c *call.Call, statement string, params []string, owner *string) ([]string, error) {
 	var stores []string
+	named := storesNamed(statement)
 	err := lake.Plan(statement, params, func(id string) (*lake.Store, error) {
+		if !slices.Contains(named, id) {
+			// The caller was authorised for the stores that the text names.
+			return nil, fmt.Errorf("%w: the event data store %s is not named as such", lake.ErrStatement, id)
+		}
 		st, err := s.activeStore(c, owned(c, id, owner))
 		if err == nil {
 			stores = append(stores, st.ARN())

@@ -2,12 +2,15 @@ package cloudtrail
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 	"github.com/google/go-cmp/cmp"
+
+	"spoor/internal/call"
 )
 
 // query runs a statement and returns its rows as "column=value" texts.
@@ -133,6 +136,52 @@ func TestQueryErrors(t *testing.T) {
 	_, err := c.GetQueryResults(ctx, &sdk.GetQueryResultsInput{QueryId: new("123e4567-e89b-12d3-a456-426614174000"), EventDataStore: new("arn:aws:s3:::x")})
 	if code(err) != "EventDataStoreARNInvalidException" {
 		t.Error(err)
+	}
+}
+
+// TestStoresAreAuthorised: however a statement spells the store that it reads,
+// the caller must have the permission on it, by a query and by a widget.
+func TestStoresAreAuthorised(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx, c := t.Context(), r.client(region)
+	arn := *r.newStore(c, "main").EventDataStoreArn
+	id := arn[strings.LastIndexByte(arn, '/')+1:]
+	upper := strings.ToUpper(id)
+	for _, statement := range []string{
+		"SELECT eventid FROM " + id,
+		`SELECT eventid FROM "` + id + `"`,
+		`SELECT eventid FROM "` + upper + `"`,
+		`SELECT eventid FROM "` + upper[:9] + id[9:] + `"`,
+		`SELECT eventid FROM "default"."` + upper + `"`,
+		`SELECT eventid FROM "DEFAULT".` + "/* */" + `"` + upper + `" AS t`,
+		`SELECT eventid FROM (SELECT * FROM "` + upper + `") AS t`,
+		`WITH w AS (SELECT eventid FROM "` + upper + `") SELECT * FROM w`,
+		`SELECT a.eventid FROM "` + upper + `" a JOIN ` + id + ` b ON a.eventid = b.eventid`,
+	} {
+		out, err := c.StartQuery(ctx, &sdk.StartQueryInput{QueryStatement: &statement})
+		if err != nil {
+			t.Errorf("%s: %v", statement, err)
+			continue
+		}
+		if p := r.asked.perms; len(p) != 1 || p[0].Action != "cloudtrail:StartQuery" || p[0].Resource != arn {
+			t.Errorf("%s: asked for %+v", statement, p)
+		}
+		if _, err := c.CancelQuery(ctx, &sdk.CancelQueryInput{QueryId: out.QueryId}); err != nil && code(err) != "InactiveQueryException" {
+			t.Error(err)
+		}
+		board, err := c.CreateDashboard(ctx, &sdk.CreateDashboardInput{Name: new("board"),
+			Widgets: []types.RequestWidget{{QueryStatement: &statement, ViewProperties: map[string]string{"View": "Table"}}}})
+		if err != nil {
+			t.Errorf("%s: %v", statement, err)
+			continue
+		}
+		if !slices.ContainsFunc(r.asked.perms, func(p call.Permission) bool { return p.Action == "cloudtrail:StartQuery" && p.Resource == arn }) {
+			t.Errorf("%s, on a dashboard: asked for %+v", statement, r.asked.perms)
+		}
+		if _, err := c.DeleteDashboard(ctx, &sdk.DeleteDashboardInput{DashboardId: board.DashboardArn}); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
