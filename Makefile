@@ -7,7 +7,7 @@ DATA    ?= ./data
 # Packages whose concurrency is worth the race detector's price on every run.
 RACE    := ./internal/journal/... ./internal/call/... ./internal/kv/... ./internal/record/... \
            ./internal/sigv4/... ./internal/policy/... ./internal/iam/... ./internal/sts/... \
-           ./internal/trail/... ./internal/notify/... ./internal/bridge/... ./internal/lake/... ./internal/history/... ./internal/cql/... ./internal/keyspaces/...
+           ./internal/trail/... ./internal/notify/... ./internal/bridge/... ./internal/lake/... ./internal/history/... ./internal/columnar/... ./internal/insights/... ./internal/cql/... ./internal/keyspaces/...
 FUZZTIME ?= 10s
 
 .PHONY: build run test race lint vuln bench fuzz oracle peers crash tour clients operations terraform clean

@@ -19,6 +19,8 @@ func (serveCmd) Help() string {
 	return "Examples:\n" +
 		"  spoor serve\n" +
 		"  spoor serve --data /var/lib/spoor --http 127.0.0.1:4566 --delivery-interval 5s\n" +
+		"  spoor serve --notifications notifications.json\n" +
+		"  spoor serve --trail-retention COMPLIANCE:365\n" +
 		"  SPOOR_REGION=eu-central-1 spoor serve --data-events always"
 }
 
@@ -35,7 +37,7 @@ func (s serveCmd) Run(ctx context.Context, std streams) error {
 	privateFiles()
 	srv, err := server.Start(ctx, s.Config, log)
 	if errors.Is(err, kv.ErrInUse) {
-		return fmt.Errorf("a server runs on %s already; --data takes another directory", s.Data)
+		return fmt.Errorf("a server runs on %s already: stop it first, or give --data another directory", s.Data)
 	}
 	if err != nil {
 		return err

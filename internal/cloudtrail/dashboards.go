@@ -98,7 +98,7 @@ func (s *api) dashboardOperations() []call.Operation {
 			return []call.Permission{p}, err
 		}, handle(s.deleteDashboard)),
 		call.Op("ListDashboards", onAll[sdk.ListDashboardsInput]("ListDashboards"), handle(s.listDashboards), call.ReadOnly,
-			call.Partial("of AWS's managed dashboards only the Highlights dashboard is there: the queries of the others are not published")),
+			call.Partial("of AWS's managed dashboards only Highlights can be made: the queries of the others are not published")),
 		call.Op("StartDashboardRefresh", func(c *call.Call, in *sdk.StartDashboardRefreshInput) ([]call.Permission, error) {
 			p, err := s.dashboardPermission(c, "StartDashboardRefresh", str(in.DashboardId))
 			return []call.Permission{p}, err

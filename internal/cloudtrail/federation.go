@@ -20,12 +20,16 @@ import (
 
 func (s *api) federationPermissions(c *call.Call, in *sdk.EnableFederationInput) ([]call.Permission, error) {
 	id := str(in.EventDataStore)
-	on := func(r string) string { return aws.NewARN("glue", c.Region, c.AccountID, r).String() }
-	name := id[strings.LastIndexByte(id, '/')+1:]
 	return []call.Permission{s.storePermission(c, "EnableFederation", id),
 		{Action: "iam:PassRole", Resource: str(in.FederationRoleArn), Context: map[string][]string{"iam:passedtoservice": {"cloudtrail.amazonaws.com"}}},
-		{Action: "glue:CreateDatabase", Resource: on("database/" + glue.FederatedDatabase)},
-		{Action: "glue:CreateTable", Resource: on("table/" + glue.FederatedDatabase + "/" + name)}}, nil
+		{Action: "glue:CreateDatabase", Resource: aws.NewARN("glue", c.Region, c.AccountID, "database/"+glue.FederatedDatabase).String()},
+		federatedTable(c, "CreateTable", id)}, nil
+}
+
+// federatedTable is the permission on the table that a store is in the catalogue.
+func federatedTable(c *call.Call, op, id string) call.Permission {
+	name := id[strings.LastIndexByte(id, '/')+1:]
+	return call.Permission{Action: "glue:" + op, Resource: aws.NewARN("glue", c.Region, c.AccountID, "table/"+glue.FederatedDatabase+"/"+name).String()}
 }
 
 func (s *api) enableFederation(c *call.Call, in *sdk.EnableFederationInput) (*sdk.EnableFederationOutput, error) {
@@ -36,6 +40,13 @@ func (s *api) enableFederation(c *call.Call, in *sdk.EnableFederationInput) (*sd
 	st, err := s.changeStore(c, str(in.EventDataStore), s.ownStore, func(st *lake.Store) error {
 		if st.FederationRole != "" {
 			return federated(st)
+		}
+		trusted, err := s.trails.MayAssume(*in.FederationRoleArn, st.ARN(), c.AccountID)
+		if err == nil && !trusted {
+			err = invalid("InvalidParameterException", "The federation role %s must exist and its trust policy let cloudtrail.amazonaws.com do sts:AssumeRole.", *in.FederationRoleArn)
+		}
+		if err != nil {
+			return err
 		}
 		st.FederationRole = *in.FederationRoleArn
 		return s.putFederated(c, st)

@@ -12,18 +12,26 @@ import (
 	"spoor/internal/athena/sql"
 	"spoor/internal/glue"
 	"spoor/internal/lake"
+	"spoor/internal/trail"
 )
+
+// federator is a directory with one role that CloudTrail may assume.
+type federator struct{ trail.Roles }
+
+func (federator) MayAssume(role, _, _ string) (bool, error) {
+	return role == "arn:aws:iam::123456789012:role/federation", nil
+}
 
 // TestFederation: a federated store is a table of the data catalogue, and hands
 // its events to who reads the table.
 func TestFederation(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newRigWith(t, nil, federator{})
 	ctx, c := t.Context(), r.client(region)
 	arn := *r.newStore(c, "main").EventDataStoreArn
 	id := arn[strings.LastIndexByte(arn, '/')+1:]
 	const role = "arn:aws:iam::123456789012:role/federation"
-	for _, bad := range []string{"arn:aws:iam::999999999999:role/federation", "arn:aws:iam::123456789012:user/u", "nothing"} {
+	for _, bad := range []string{"arn:aws:iam::999999999999:role/federation", "arn:aws:iam::123456789012:user/u", "arn:aws:iam::123456789012:role/absent", "nothing"} {
 		if _, err := c.EnableFederation(ctx, &sdk.EnableFederationInput{EventDataStore: &id, FederationRoleArn: &bad}); code(err) != "InvalidParameterException" {
 			t.Errorf("%s: %v", bad, err)
 		}

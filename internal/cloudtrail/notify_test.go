@@ -33,7 +33,8 @@ func (roles) May(role, _, resource string) bool {
 func notifyRig(t *testing.T) *rig {
 	t.Helper()
 	return newRigWith(t, &notify.Settings{
-		Topics:    []notify.Topic{{ARN: topicARN1, Endpoint: "http://127.0.0.1:1/"}},
+		Topics: []notify.Topic{{ARN: topicARN1, Endpoint: "http://127.0.0.1:1/"},
+			{ARN: "arn:aws:sns:us-east-1:999999999999:trail-topic", Endpoint: "http://127.0.0.1:1/"}},
 		LogGroups: []notify.LogGroup{{ARN: groupARN, File: filepath.Join(t.TempDir(), "ct.jsonl")}}}, roles{})
 }
 
@@ -115,6 +116,8 @@ func TestTargetErrors(t *testing.T) {
 		{"unknown topic", "other", "", "", "InsufficientSnsTopicPolicyException",
 			"SNS Topic does not exist or the topic policy is incorrect! On this server a topic exists when the file that --notifications names declares it: arn:aws:sns:us-east-1:123456789012:other is not in it."},
 		{"bad name", "a.b", "", "", "InvalidSnsTopicNameException", "a.b"},
+		{"another account's topic", "arn:aws:sns:us-east-1:999999999999:trail-topic", "", "", "InsufficientSnsTopicPolicyException",
+			"SNS Topic does not exist or the topic policy is incorrect! The topic must be in the trail's account."},
 		{"FIFO topic", topicARN1 + ".fifo", "", "", "InvalidSnsTopicNameException", ""},
 		{"long name", strings.Repeat("x", 257), "", "", "InvalidSnsTopicNameException", "longer than maximum length (256)"},
 		{"queue", "arn:aws:sqs:us-east-1:123456789012:q", "", "", "InvalidSnsTopicNameException", ""},

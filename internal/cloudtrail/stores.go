@@ -58,7 +58,10 @@ func (s *api) storeOperations() []call.Operation {
 			}), storeResource(func(in *sdk.StopEventDataStoreIngestionInput) *string { return in.EventDataStore })),
 		call.Op("EnableFederation", s.federationPermissions, handle(s.enableFederation),
 			storeResource(func(in *sdk.EnableFederationInput) *string { return in.EventDataStore })),
-		call.Op("DisableFederation", onStore("DisableFederation", s, func(in *sdk.DisableFederationInput) *string { return in.EventDataStore }), handle(s.disableFederation),
+		call.Op("DisableFederation", func(c *call.Call, in *sdk.DisableFederationInput) ([]call.Permission, error) {
+			id := str(in.EventDataStore)
+			return []call.Permission{s.storePermission(c, "DisableFederation", id), federatedTable(c, "DeleteTable", id)}, nil
+		}, handle(s.disableFederation),
 			storeResource(func(in *sdk.DisableFederationInput) *string { return in.EventDataStore })),
 	}
 }

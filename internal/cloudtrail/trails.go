@@ -113,7 +113,7 @@ func (s *api) setTargets(t *trail.State, topic, group, role *string) error {
 		set.LogRole = *role
 	}
 	if set.Topic != "" && topic != nil {
-		if err := s.trails.CheckTopic(set.Topic); err != nil {
+		if err := s.trails.CheckTopic(t.Account, set.Topic); err != nil {
 			return err
 		}
 	}

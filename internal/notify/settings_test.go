@@ -118,3 +118,14 @@ func TestDocumented(t *testing.T) {
 		}
 	}
 }
+
+// TestNesting: what is nested without end is refused before it costs memory.
+func TestNesting(t *testing.T) {
+	t.Parallel()
+	const levels = 100_000
+	text := `{"rules":[{"eventPattern":` + strings.Repeat(`{"a":`, levels) + `["x"]` + strings.Repeat("}", levels) + `}]}`
+	var s Settings
+	if err := DecodeStrict([]byte(text), &s, ""); err == nil || !strings.Contains(err.Error(), "nested too deeply") {
+		t.Error(err)
+	}
+}

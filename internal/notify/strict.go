@@ -18,7 +18,7 @@ import (
 func DecodeStrict(data []byte, v any, path string) error {
 	w := walker{data: data, dec: json.NewDecoder(bytes.NewReader(data))}
 	w.dec.UseNumber()
-	if err := w.value(reflect.TypeOf(v).Elem(), path); err != nil {
+	if err := w.value(reflect.TypeOf(v).Elem(), path, 0); err != nil {
 		return err
 	}
 	if _, err := w.dec.Token(); !errors.Is(err, io.EOF) {
@@ -32,6 +32,10 @@ func DecodeStrict(data []byte, v any, path string) error {
 	}
 	return err
 }
+
+// maxNesting bounds the objects and lists within each other. Nothing that is
+// declared comes near it, and each level costs memory.
+const maxNesting = 1000
 
 type walker struct {
 	data []byte
@@ -67,7 +71,10 @@ func (w *walker) token(path string) (json.Token, error) {
 }
 
 // value walks over a value that is to go into a t; nil takes anything.
-func (w *walker) value(t reflect.Type, path string) error {
+func (w *walker) value(t reflect.Type, path string, depth int) error {
+	if depth > maxNesting {
+		return w.fault("", "the values are nested too deeply")
+	}
 	tok, err := w.token(path)
 	if err != nil {
 		return err
@@ -80,14 +87,14 @@ func (w *walker) value(t reflect.Type, path string) error {
 	}
 	switch tok {
 	case json.Delim('{'):
-		return w.object(t, path)
+		return w.object(t, path, depth)
 	case json.Delim('['):
 		var elem reflect.Type
 		if t != nil && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
 			elem = t.Elem()
 		}
 		for i := 0; w.dec.More(); i++ {
-			if err := w.value(elem, fmt.Sprintf("%s[%d]", path, i)); err != nil {
+			if err := w.value(elem, fmt.Sprintf("%s[%d]", path, i), depth+1); err != nil {
 				return err
 			}
 		}
@@ -96,7 +103,7 @@ func (w *walker) value(t reflect.Type, path string) error {
 	return err
 }
 
-func (w *walker) object(t reflect.Type, path string) error {
+func (w *walker) object(t reflect.Type, path string, depth int) error {
 	seen := map[string]bool{}
 	for w.dec.More() {
 		tok, err := w.token(path)
@@ -118,7 +125,7 @@ func (w *walker) object(t reflect.Type, path string) error {
 				return w.fault(join(path, name), "there is no such setting; there are "+strings.Join(memberNames(t), ", "))
 			}
 		}
-		if err := w.value(member, join(path, name)); err != nil {
+		if err := w.value(member, join(path, name), depth+1); err != nil {
 			return err
 		}
 	}

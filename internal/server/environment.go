@@ -81,6 +81,9 @@ func ReadEnvironment(dir string) (Credentials, Endpoints, error) {
 		return c, e, err
 	}
 	if err := readJSON(filepath.Join(dir, endpointsFile), &e); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return c, e, fmt.Errorf("no server runs on %s; start it: spoor serve --data %s", dir, dir)
+		}
 		return c, e, err
 	}
 	return c, e, nil

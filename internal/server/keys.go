@@ -50,8 +50,10 @@ func (k *rotateStep) name() string {
 
 func (k *rotateStep) Permissions(c *call.Call, dst []call.Permission) ([]call.Permission, error) {
 	switch {
-	case k.in.Kind != CheckpointKind && k.in.Kind != DigestKind, k.in.Kind == DigestKind && !aws.IsRegion(k.in.Region):
-		return dst, aws.NewError(aws.Invalid, "InvalidParameterException", "Name a kind of key, checkpoint or digest, and for the latter a region.")
+	case k.in.Kind != CheckpointKind && k.in.Kind != DigestKind:
+		return dst, aws.NewError(aws.Invalid, "InvalidParameterException", "Name a kind of key: checkpoint or digest.")
+	case k.in.Kind == DigestKind && !aws.IsRegion(k.in.Region):
+		return dst, aws.NewError(aws.Invalid, "InvalidParameterException", "A digest key is that of a region: name one such as us-east-1.")
 	case k.in.Kind == DigestKind && c.AccountID != k.server.cfg.Account:
 		return dst, aws.NewError(aws.Denied, "AccessDeniedException", "You don't have permissions to access this resource: a region's key is rotated by principals of account "+k.server.cfg.Account+".")
 	}

@@ -23,14 +23,27 @@ const logsHelp = "https://docs.aws.amazon.com/awscloudtrail/latest/userguide/clo
 // declareHint is how an operator gives a trail somewhere to send to.
 const declareHint = "On this server a %s exists when the file that --notifications names declares it: %s is not in it."
 
-// CheckTopic reports whether a trail may notify a topic: nil, or AWS's
-// InsufficientSnsTopicPolicyException with a hint.
-func (m *Manager) CheckTopic(arn string) error {
-	if m.cfg.Notify != nil && m.cfg.Notify.HasTopic(arn) {
+// CheckTopic reports whether a trail of an account may notify a topic: nil, or
+// AWS's InsufficientSnsTopicPolicyException with a hint. Topics have no policy
+// here that could let another account's trails in.
+func (m *Manager) CheckTopic(account, arn string) error {
+	hint := fmt.Sprintf(declareHint, "topic", arn)
+	switch parsed, err := aws.ParseARN(arn); {
+	case err != nil || parsed.Account != account:
+		hint = "The topic must be in the trail's account."
+	case m.cfg.Notify != nil && m.cfg.Notify.HasTopic(arn):
 		return nil
 	}
 	return &aws.Error{Op: "cloudtrail", Kind: aws.Invalid, Code: "InsufficientSnsTopicPolicyException",
-		Message: "SNS Topic does not exist or the topic policy is incorrect! " + fmt.Sprintf(declareHint, "topic", arn)}
+		Message: "SNS Topic does not exist or the topic policy is incorrect! " + hint}
+}
+
+// MayAssume reports whether CloudTrail may assume a role for what an ARN names.
+func (m *Manager) MayAssume(role, sourceARN, account string) (bool, error) {
+	if m.cfg.Roles == nil {
+		return false, nil
+	}
+	return m.cfg.Roles.MayAssume(role, sourceARN, account)
 }
 
 // CheckLogGroup reports whether a trail may send to its log group by its role:

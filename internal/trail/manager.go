@@ -192,7 +192,7 @@ func (m *Manager) Put(c *call.Call, t *State) error {
 		before = old.Settings
 	}
 	if t.Settings.Topic != "" && t.Settings.Topic != before.Topic {
-		m.validateTopic(c, t.Settings.Topic)
+		m.validateTopic(c, t)
 	}
 	if (before.sendsLogs() || t.Settings.sendsLogs()) && !reflect.DeepEqual(before, t.Settings) {
 		if err := m.putLogChange(c, t.ARN(), t.Settings); err != nil {

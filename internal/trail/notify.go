@@ -45,12 +45,12 @@ func (m *Manager) LogsStatus(arn string) (notify.Status, error) {
 }
 
 // validateTopic makes a trail's new topic be owed the validation message, by
-// the call that names it.
-func (m *Manager) validateTopic(c *call.Call, topic string) {
+// the call that names it. How that goes is the status of the home region's.
+func (m *Manager) validateTopic(c *call.Call, t *State) {
 	if m.cfg.Notify == nil {
 		return
 	}
-	sent := m.cfg.Notify.OweTopic(c.Tx.Batch(), topic, "", notify.Message{ID: notify.NewID(), Time: m.cfg.Now().UTC(), Body: []byte(validationMessage)})
+	sent := m.cfg.Notify.OweTopic(c.Tx.Batch(), t.Settings.Topic, notificationOwner(t.ARN(), t.HomeRegion), notify.Message{ID: notify.NewID(), Time: m.cfg.Now().UTC(), Body: []byte(validationMessage)})
 	c.Tx.OnCommit(sent)
 }
 
