@@ -33,6 +33,7 @@ type bucket struct {
 	text    map[string]string
 	clock   int64
 	onRead  func(key string)
+	hooks   sync.Mutex // held while onRead runs: objects are read several at a time
 }
 
 func (b *bucket) put(key, text string) {
@@ -77,7 +78,9 @@ func (b *bucket) read(_ context.Context, o Object, emit func([]any) error) error
 	text, hook := b.text[o.Key], b.onRead
 	b.mu.Unlock()
 	if hook != nil {
+		b.hooks.Lock()
 		hook(o.Key)
+		b.hooks.Unlock()
 	}
 	for _, w := range strings.Fields(text) {
 		var v any = w
