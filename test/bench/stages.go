@@ -45,7 +45,7 @@ type share struct {
 
 // stagesOf splits a CPU profile by stages.
 func stagesOf(file string) ([]share, error) {
-	cmd := exec.Command(filepath.Join(goRoot(), "bin", "go"), "tool", "pprof", "-traces", file)
+	cmd := exec.Command(filepath.Join(goRoot(), "bin", "go"), "tool", "pprof", "-traces", "-symbolize=none", file)
 	cmd.Stderr = os.Stderr
 	raw, err := cmd.Output()
 	if err != nil {
