@@ -129,6 +129,9 @@ func TestQueryErrors(t *testing.T) {
 	if p := r.asked.perms; len(p) != 1 || p[0].Action != "cloudtrail:StartQuery" || p[0].Resource != arn {
 		t.Errorf("permission %+v", p)
 	}
+	if _, err := c.StartQuery(ctx, &sdk.StartQueryInput{QueryStatement: new("SELECT 1 FROM main")}); err == nil || !strings.Contains(err.Error(), "FROM takes the id of an event data store") {
+		t.Errorf("a store's name: %v", err)
+	}
 	if _, err := c.GetQueryResults(ctx, &sdk.GetQueryResultsInput{QueryId: new("123e4567-e89b-12d3-a456-426614174000")}); code(err) != "QueryIdNotFoundException" {
 		t.Error(err)
 	}

@@ -44,6 +44,10 @@ func makePlan(statement string, params []string, find func(id string) (*Store, e
 	if r.failed != nil {
 		return nil, r.failed
 	}
+	var fault *sql.SemanticError
+	if errors.As(err, &fault) && fault.Name == "TABLE_NOT_FOUND" && strings.HasPrefix(fault.Message, "Table ") {
+		return nil, fmt.Errorf("%w: %w; FROM takes the id of an event data store, the last part of its ARN", ErrStatement, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStatement, err)
 	}
