@@ -42,28 +42,10 @@ func newQueue(cfg *SQS, now func() time.Time) (destination, int, error) {
 	if q.client, err = notify.NewClient(cfg.CA); err != nil {
 		return q, 0, err
 	}
-	if _, err := q.credentials(); err != nil {
+	if _, err := q.cfg.Credentials.Read(); err != nil {
 		return q, 0, err
 	}
 	return q, maxQueueBatch, q.signer.check()
-}
-
-// credentials are read at each attempt: who rotates them only writes files.
-func (q *queue) credentials() (sdkaws.Credentials, error) {
-	if q.cfg.Credentials == nil {
-		return sdkaws.Credentials{}, nil
-	}
-	out := sdkaws.Credentials{AccessKeyID: q.cfg.Credentials.AccessKeyID}
-	var err error
-	if out.SecretAccessKey, err = notify.ReadSecret(q.cfg.Credentials.SecretKeyFile); err != nil {
-		return out, fmt.Errorf("credentials: %w", err)
-	}
-	if q.cfg.Credentials.SessionTokenFile != "" {
-		if out.SessionToken, err = notify.ReadSecret(q.cfg.Credentials.SessionTokenFile); err != nil {
-			return out, fmt.Errorf("credentials: %w", err)
-		}
-	}
-	return out, nil
 }
 
 type queueAttribute struct {
@@ -103,7 +85,7 @@ func (q *queue) send(ctx context.Context, batch []notify.Message) []error {
 	if err != nil {
 		return all(batch, err)
 	}
-	creds, err := q.credentials()
+	creds, err := q.cfg.Credentials.Read()
 	if err != nil {
 		return all(batch, err)
 	}

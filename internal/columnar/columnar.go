@@ -17,7 +17,6 @@ package columnar
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -181,7 +180,7 @@ func Open(cfg Config) (*Cache, error) {
 	var lost []*pack
 	err := cfg.Store.Scan(packPrefix(), func(_, v []byte) (bool, error) {
 		p := &pack{}
-		if err := decodeRow(v, &p.packRow, &p.Version); err != nil {
+		if err := kv.DecodeRow(v, &p.packRow, &p.Version, formatVersion); err != nil {
 			return false, err
 		}
 		p.used = time.Unix(p.Used, 0)
@@ -308,7 +307,7 @@ func (c *Cache) find(v *View, shape string, l *Listing) error {
 			return false, err
 		}
 		var row copyRow
-		if err := decodeRow(raw, &row, &row.Version); err != nil {
+		if err := kv.DecodeRow(raw, &row, &row.Version, formatVersion); err != nil {
 			return false, err
 		}
 		i, listed := at[key]
@@ -420,24 +419,6 @@ func (v *View) Forget() {
 	}
 }
 
-func decodeRow(b []byte, v any, version *int) error {
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("a row of the columnar copies is damaged: %w", err)
-	}
-	if *version != formatVersion {
-		return fmt.Errorf("a row of the columnar copies has version %d; this program knows version %d", *version, formatVersion)
-	}
-	return nil
-}
-
-func encode(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil { // the rows hold strings and numbers only
-		panic(fmt.Sprintf("columnar: encoding a row: %v", err))
-	}
-	return b
-}
-
 func byName(a, b Object) int {
 	return cmp.Or(strings.Compare(a.Bucket, b.Bucket), strings.Compare(a.Key, b.Key))
 }
@@ -456,7 +437,7 @@ func (c *Cache) forget(list ...*pack) error {
 	for shape := range shapes {
 		err := c.cfg.Store.Scan(shapePrefix(shape), func(k, v []byte) (bool, error) {
 			var row copyRow
-			err := decodeRow(v, &row, &row.Version)
+			err := kv.DecodeRow(v, &row, &row.Version, formatVersion)
 			if err == nil && doomed[row.Pack] {
 				b.Delete(k)
 			}

@@ -236,13 +236,13 @@ func (w *world) check() {
 	counts, named := map[string]int{}, []string{}
 	w.must(w.store.Scan(shapePrefix("shape"), func(_, v []byte) (bool, error) {
 		var row copyRow
-		err := decodeRow(v, &row, &row.Version)
+		err := kv.DecodeRow(v, &row, &row.Version, formatVersion)
 		counts[row.Pack]++
 		return err == nil, err
 	}))
 	w.must(w.store.Scan(packPrefix(), func(_, v []byte) (bool, error) {
 		var row packRow
-		err := decodeRow(v, &row, &row.Version)
+		err := kv.DecodeRow(v, &row, &row.Version, formatVersion)
 		if named = append(named, row.file()); counts[row.ID] != row.Objects || row.Objects == 0 {
 			w.t.Errorf("pack %+v has %d copies", row, counts[row.ID])
 		}

@@ -108,7 +108,7 @@ func (c *Cache) bury(ctx context.Context, keys map[string]bool) error {
 			return err
 		}
 		var row copyRow
-		if err := decodeRow(raw, &row, &row.Version); err != nil {
+		if err := kv.DecodeRow(raw, &row, &row.Version, formatVersion); err != nil {
 			return err
 		}
 		bucket, key, err := objectOf([]byte(k))
@@ -165,7 +165,7 @@ func (c *Cache) shrink(b *kv.Batch, less map[string]int) (known func(), gone []*
 			gone = append(gone, p)
 			continue
 		}
-		b.Set(packKey(id), encode(&row))
+		b.Set(packKey(id), kv.MustJSON(&row))
 		rows[p] = row
 	}
 	return func() {
@@ -195,7 +195,7 @@ func (c *Cache) remake(ctx context.Context, list []*pack) error {
 		var objects []Object
 		err := c.cfg.Store.Scan(shapePrefix(id), func(k, v []byte) (bool, error) {
 			var row copyRow
-			if err := decodeRow(v, &row, &row.Version); err != nil {
+			if err := kv.DecodeRow(v, &row, &row.Version, formatVersion); err != nil {
 				return false, err
 			}
 			bucket, key, err := objectOf(k)
@@ -289,7 +289,7 @@ func (c *Cache) makeAll(ctx context.Context, shape Shape, list []Object) error {
 		}
 		if err == nil {
 			var row copyRow
-			if err := decodeRow(raw, &row, &row.Version); err != nil {
+			if err := kv.DecodeRow(raw, &row, &row.Version, formatVersion); err != nil {
 				return err
 			}
 			if row.version == o.version() {
@@ -361,20 +361,20 @@ func (c *Cache) makePack(ctx context.Context, shape Shape, list []Object) error 
 		}
 		if old, err := c.cfg.Store.Get(k); err == nil {
 			var row copyRow
-			if err := decodeRow(old, &row, &row.Version); err != nil {
+			if err := kv.DecodeRow(old, &row, &row.Version, formatVersion); err != nil {
 				return errors.Join(err, b.Close())
 			}
 			less[row.Pack]++
 		} else if !errors.Is(err, kv.ErrNotFound) {
 			return errors.Join(err, b.Close())
 		}
-		b.Set(k, encode(&copyRow{Version: formatVersion, version: o.version(), Pack: p.ID, Source: i + 1}))
+		b.Set(k, kv.MustJSON(&copyRow{Version: formatVersion, version: o.version(), Pack: p.ID, Source: i + 1}))
 		p.Named++
 	}
 	if p.Objects = p.Named; p.Named == 0 {
 		return errors.Join(b.Close(), durable.Remove(c.path(p)))
 	}
-	b.Set(packKey(p.ID), encode(&p.packRow))
+	b.Set(packKey(p.ID), kv.MustJSON(&p.packRow))
 	known, gone := c.shrink(b, less)
 	err = c.commit(b, func() { known(); c.packs[p.ID] = p }, gone)
 	if err == nil {
@@ -499,7 +499,7 @@ func (c *Cache) tidy() error {
 		if row := p.packRow; p.used.Unix()-row.Used >= int64(day/time.Second) {
 			row.Used = p.used.Unix()
 			rows[p] = row
-			b.Set(packKey(p.ID), encode(&row))
+			b.Set(packKey(p.ID), kv.MustJSON(&row))
 		}
 		return false
 	})

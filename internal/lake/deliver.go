@@ -13,6 +13,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"spoor/internal/kv"
 	"spoor/internal/trail"
 )
 
@@ -206,6 +207,6 @@ func (m *Manager) setDelivery(q *Query, status string) error {
 	}
 	now.Delivery.Status = status
 	b := m.cfg.Store.NewBatch()
-	b.Set(queryKey(q.Account, q.Region, q.ID), mustJSON(now))
+	b.Set(queryKey(q.Account, q.Region, q.ID), kv.MustJSON(now))
 	return m.cfg.Journal.Commit(b)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 
+	"spoor/internal/kv"
 	"spoor/internal/trail"
 )
 
@@ -58,7 +59,7 @@ func TestDeliveryAfterCrash(t *testing.T) {
 		Stores: []string{ARN("123456789012", "us-east-1", storeID)}, Status: QueryFinished, Created: w.now, Ended: w.now.Add(time.Second), Rows: 2, Columns: []string{"a", "b"},
 		Delivery: &Delivery{URI: "s3://results/p", Bucket: "results", Prefix: "p", Status: DeliveryPending}}
 	b := w.store.NewBatch()
-	b.Set(queryKey(q.Account, q.Region, q.ID), mustJSON(q))
+	b.Set(queryKey(q.Account, q.Region, q.ID), kv.MustJSON(q))
 	for i, row := range []string{`[{"a":"1"},{"b":"x, \"y\""}]`, `[{"a":""},{"b":"2"}]`} {
 		if !json.Valid([]byte(row)) {
 			t.Fatal(row)

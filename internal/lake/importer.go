@@ -104,7 +104,7 @@ func failureKey(id, location string) []byte {
 // worked on. The caller holds Lock.
 func (m *Manager) PutImport(c *call.Call, i *Import) {
 	i.Version = formatVersion
-	c.Tx.Set(importKey(i.Account, i.Region, i.ID), mustJSON(i))
+	c.Tx.Set(importKey(i.Account, i.Region, i.ID), kv.MustJSON(i))
 	c.Tx.OnCommit(func() {
 		select {
 		case m.imports <- struct{}{}:
@@ -123,7 +123,7 @@ func (m *Manager) Import(account, region, id string) (*Import, error) {
 		return nil, err
 	}
 	i := &Import{}
-	return i, decodeRow(b, i, &i.Version)
+	return i, kv.DecodeRow(b, i, &i.Version, formatVersion)
 }
 
 // Imports lists the imports of an account in a region, ordered by id; all
@@ -137,7 +137,7 @@ func (m *Manager) Imports(account, region string) ([]*Import, error) {
 	err := m.cfg.Store.Scan(prefix, func(_, v []byte) (bool, error) {
 		i := &Import{}
 		out = append(out, i)
-		return true, decodeRow(v, i, &i.Version)
+		return true, kv.DecodeRow(v, i, &i.Version, formatVersion)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing the imports: %w", err)
@@ -200,7 +200,7 @@ func (m *Manager) progress(i *Import, fn func(i *Import, b *kv.Batch)) (bool, er
 	b := m.cfg.Store.NewBatch()
 	fn(now, b)
 	now.Updated = m.Now()
-	b.Set(importKey(now.Account, now.Region, now.ID), mustJSON(now))
+	b.Set(importKey(now.Account, now.Region, now.ID), kv.MustJSON(now))
 	return now.Going(), m.cfg.Journal.Commit(b)
 }
 
@@ -255,7 +255,7 @@ func (m *Manager) endFailed(i *Import, err error) error {
 	_, perr := m.progress(i, func(i *Import, b *kv.Batch) {
 		i.Status = ImportFailed
 		i.Failures++
-		b.Set(failureKey(i.ID, i.URI), mustJSON(Failure{i.URI, "FAILED", "NoSuchBucket", "The bucket does not exist.", m.Now()}))
+		b.Set(failureKey(i.ID, i.URI), kv.MustJSON(Failure{i.URI, "FAILED", "NoSuchBucket", "The bucket does not exist.", m.Now()}))
 	})
 	return perr
 }
@@ -292,7 +292,7 @@ func (m *Manager) importFile(ctx context.Context, i *Import, key string) (goes b
 			now.Failures++
 			if now.Failures <= maxFailures {
 				location := "s3://" + i.Bucket + "/" + key
-				b.Set(failureKey(i.ID, location), mustJSON(failureOf(location, err, m.Now())))
+				b.Set(failureKey(i.ID, location), kv.MustJSON(failureOf(location, err, m.Now())))
 			}
 			return
 		}

@@ -123,7 +123,7 @@ func Open(c Config) (*Manager, error) {
 	stores := map[string]*Store{}
 	err := c.Store.Scan(storePrefix(), func(_, v []byte) (bool, error) {
 		x := &Store{}
-		if err := decodeRow(v, x, &x.Version); err != nil {
+		if err := kv.DecodeRow(v, x, &x.Version, formatVersion); err != nil {
 			return false, err
 		}
 		stores[x.ARN()] = x
@@ -207,7 +207,7 @@ func (m *Manager) Now() time.Time { return m.cfg.Now().UTC().Truncate(time.Milli
 // batch with the call's record.
 func (m *Manager) Put(c *call.Call, s *Store) error {
 	s.Version = formatVersion
-	c.Tx.Set(storeKey(s.Account, s.Region, s.ID), mustJSON(s))
+	c.Tx.Set(storeKey(s.Account, s.Region, s.ID), kv.MustJSON(s))
 	changed := !sameSettings(m.snap.Load().stores[s.ARN()].inForce(), s.inForce())
 	if changed {
 		if err := m.putChange(c, s); err != nil {
@@ -226,7 +226,7 @@ func (m *Manager) putChange(c *call.Call, s *Store) error {
 	case err != nil:
 		return err
 	}
-	c.Tx.Set(changeKey(head, s.ID), mustJSON(change{EventID: c.EventID,
+	c.Tx.Set(changeKey(head, s.ID), kv.MustJSON(change{EventID: c.EventID,
 		running: running{Version: formatVersion, Account: s.Account, Region: s.Region, ID: s.ID, Settings: s.inForce()}}))
 	return nil
 }

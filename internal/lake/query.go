@@ -108,7 +108,7 @@ func (m *Manager) StartQuery(c *call.Call, q *Query) {
 	if q.Delivery != nil {
 		q.Delivery.Status = DeliveryPending
 	}
-	c.Tx.Set(queryKey(q.Account, q.Region, q.ID), mustJSON(q))
+	c.Tx.Set(queryKey(q.Account, q.Region, q.ID), kv.MustJSON(q))
 	c.Tx.OnCommit(func() { m.launch(q) })
 }
 
@@ -116,7 +116,7 @@ func (m *Manager) StartQuery(c *call.Call, q *Query) {
 func (m *Manager) RefuseQuery(c *call.Call, q *Query, message string) {
 	q.Version, q.Status, q.ErrorMsg, q.Created = formatVersion, QueryFailed, message, m.Now()
 	q.Ended = q.Created
-	c.Tx.Set(queryKey(q.Account, q.Region, q.ID), mustJSON(q))
+	c.Tx.Set(queryKey(q.Account, q.Region, q.ID), kv.MustJSON(q))
 }
 
 // Query returns a query, or nil.
@@ -129,7 +129,7 @@ func (m *Manager) Query(account, region, id string) (*Query, error) {
 		return nil, err
 	}
 	q := &Query{}
-	return q, decodeRow(b, q, &q.Version)
+	return q, kv.DecodeRow(b, q, &q.Version, formatVersion)
 }
 
 // Queries lists the queries of an account in a region; all with an empty
@@ -143,7 +143,7 @@ func (m *Manager) Queries(account, region string) ([]*Query, error) {
 	err := m.cfg.Store.Scan(prefix, func(_, v []byte) (bool, error) {
 		q := &Query{}
 		out = append(out, q)
-		return true, decodeRow(v, q, &q.Version)
+		return true, kv.DecodeRow(v, q, &q.Version, formatVersion)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing the queries: %w", err)
@@ -213,7 +213,7 @@ func (m *Manager) Cancelled(c *call.Call, q *Query) {
 	if q.Delivery != nil {
 		q.Delivery.Status = DeliveryCancelled
 	}
-	c.Tx.Set(queryKey(q.Account, q.Region, q.ID), mustJSON(q))
+	c.Tx.Set(queryKey(q.Account, q.Region, q.ID), kv.MustJSON(q))
 	c.Tx.OnCommit(func() {
 		m.queries.Lock()
 		defer m.queries.Unlock()
@@ -285,7 +285,7 @@ func (m *Manager) setQuery(q *Query) (bool, error) {
 		return false, err
 	}
 	b := m.cfg.Store.NewBatch()
-	b.Set(queryKey(q.Account, q.Region, q.ID), mustJSON(q))
+	b.Set(queryKey(q.Account, q.Region, q.ID), kv.MustJSON(q))
 	return true, m.cfg.Journal.Commit(b)
 }
 
@@ -433,7 +433,7 @@ func (w *resultWriter) row(values []any) error {
 		}
 		row = append(row, map[string]string{w.names[i]: text})
 	}
-	b := mustJSON(row)
+	b := kv.MustJSON(row)
 	w.batch.Set(resultKey(w.id, w.rows), b)
 	w.rows++
 	w.size += len(b)

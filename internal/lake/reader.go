@@ -237,7 +237,7 @@ func (f *follow) wants(e *record.Entry) bool {
 func (r *reader) apply(b *kv.Batch, p *pendingChange) {
 	b.Delete(p.key)
 	if p.Settings.Ingesting {
-		b.Set(runKey(p.ID), mustJSON(p.running))
+		b.Set(runKey(p.ID), kv.MustJSON(p.running))
 	} else {
 		b.Delete(runKey(p.ID))
 	}

@@ -58,7 +58,7 @@ func (m *Manager) segments(store string, from, to uint32) ([]segment, error) {
 	lo, hi := binary.BigEndian.AppendUint32(segmentPrefix(store), from), kv.PrefixEnd(segmentPrefix(store))
 	err := m.cfg.Store.ScanRange(lo, hi, func(_, v []byte) (bool, error) {
 		var s segment
-		if err := decodeRow(v, &s, &s.Version); err != nil {
+		if err := kv.DecodeRow(v, &s, &s.Version, formatVersion); err != nil {
 			return false, err
 		}
 		if s.Day > to {
@@ -99,7 +99,7 @@ func (m *Manager) removeOrphans() error {
 	known := map[string]bool{}
 	err := m.cfg.Store.Scan(kv.Key(kv.SpaceLake, "segment"), func(_, v []byte) (bool, error) {
 		var s segment
-		err := decodeRow(v, &s, &s.Version)
+		err := kv.DecodeRow(v, &s, &s.Version, formatVersion)
 		known[s.File] = true
 		return err == nil, err
 	})
@@ -253,7 +253,7 @@ func (m *Manager) writeSegment(ctx context.Context, s *Store, x segment, rel duc
 	}
 	b := m.cfg.Store.NewBatch()
 	replace(b)
-	b.Set(segmentKey(s.ID, &x), mustJSON(x))
+	b.Set(segmentKey(s.ID, &x), kv.MustJSON(x))
 	if len(old) > 0 {
 		crashpoint.Here("lake.merged")
 	} else {

@@ -2,8 +2,6 @@ package lake
 
 import (
 	"encoding/binary"
-	"encoding/json"
-	"fmt"
 	"reflect"
 	"time"
 
@@ -142,23 +140,4 @@ func eventKey(dst []byte, store string, t time.Time, o Origin, id []byte) []byte
 	dst = binary.BigEndian.AppendUint32(dst, dayOf(t))
 	dst = append(dst, byte(o))
 	return append(dst, id...)
-}
-
-func mustJSON(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil { // the rows hold strings, numbers and times only
-		panic(fmt.Sprintf("lake: encoding a row: %v", err))
-	}
-	return b
-}
-
-// decodeRow reads a row and checks its version.
-func decodeRow(b []byte, v any, version *int) error {
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("a row of the event data stores is damaged: %w", err)
-	}
-	if *version != formatVersion {
-		return fmt.Errorf("a row of the event data stores has version %d; this program knows version %d", *version, formatVersion)
-	}
-	return nil
 }

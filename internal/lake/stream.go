@@ -191,7 +191,7 @@ func (w *streaming) commit() error {
 		if s == nil || s.x.Bytes == 0 || m.snap.Load().stores[s.store.ARN()] == nil {
 			continue // nothing, or removed in between
 		}
-		w.b.Set(segmentKey(s.store.ID, &s.x), mustJSON(s.x))
+		w.b.Set(segmentKey(s.store.ID, &s.x), kv.MustJSON(s.x))
 		s.kept = true
 	}
 	journal.SetCursor(w.b, Cursor, w.r.at)

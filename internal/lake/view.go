@@ -22,7 +22,7 @@ func (f *follows) loadRun(m *Manager) error {
 	f.run = map[string]*follow{}
 	return m.cfg.Store.Scan(runPrefix(), func(_, v []byte) (bool, error) {
 		x := &follow{}
-		if err := decodeRow(v, &x.running, &x.Version); err != nil {
+		if err := kv.DecodeRow(v, &x.running, &x.Version, formatVersion); err != nil {
 			return false, err
 		}
 		x.match = trail.NewMatcher(x.Settings.Selectors)
@@ -35,7 +35,7 @@ func (f *follows) loadChanges(m *Manager) error {
 	f.changes = f.changes[:0]
 	return m.cfg.Store.Scan(changePrefix(), func(k, v []byte) (bool, error) {
 		p := pendingChange{key: slices.Clone(k)}
-		if err := decodeRow(v, &p.change, &p.Version); err != nil {
+		if err := kv.DecodeRow(v, &p.change, &p.Version, formatVersion); err != nil {
 			return false, err
 		}
 		f.changes = append(f.changes, p)

@@ -49,7 +49,7 @@ func (b *Board) get(kind, owner string) (Status, error) {
 		return s, nil
 	}
 	var s Status
-	if _, err := getRow(b.store, boardKey(kind, owner), &s, &s.Version); err != nil {
+	if _, err := b.store.GetRow(boardKey(kind, owner), &s, &s.Version, formatVersion); err != nil {
 		return Status{}, err
 	}
 	return s, nil
@@ -77,7 +77,7 @@ func (b *Board) update(batch *kv.Batch, kind, owner string, fn func(*Status)) {
 	s.Version = formatVersion
 	fn(&s)
 	b.known[[2]string{kind, owner}] = s
-	batch.Set(boardKey(kind, owner), mustJSON(&s))
+	batch.Set(boardKey(kind, owner), kv.MustJSON(&s))
 }
 
 // Forget removes an owner's status in batch.

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"spoor/internal/aws"
@@ -48,24 +47,8 @@ func newLogsClient(g *LogGroup, group string, now func() time.Time) (*logsClient
 	if c.client, err = NewClient(g.CA); err != nil {
 		return nil, err
 	}
-	_, err = c.secrets() // a wrong name shows at the start
+	_, err = c.credentials.Read() // a wrong name shows at the start
 	return c, err
-}
-
-// secrets reads the credentials each time: who rotates them only writes files.
-func (c *logsClient) secrets() (sdkaws.Credentials, error) {
-	if c.credentials == nil {
-		return sdkaws.Credentials{}, nil
-	}
-	out := sdkaws.Credentials{AccessKeyID: c.credentials.AccessKeyID}
-	var err error
-	if out.SecretAccessKey, err = ReadSecret(c.credentials.SecretKeyFile); err != nil {
-		return out, err
-	}
-	if c.credentials.SessionTokenFile != "" {
-		out.SessionToken, err = ReadSecret(c.credentials.SessionTokenFile)
-	}
-	return out, err
 }
 
 type inputLogEvent struct {
@@ -223,7 +206,7 @@ func (c *logsClient) call(ctx context.Context, operation string, in any) ([]byte
 	}
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	req.Header.Set("X-Amz-Target", "Logs_20140328."+operation)
-	secrets, err := c.secrets()
+	secrets, err := c.credentials.Read()
 	if err != nil {
 		return nil, fmt.Errorf("reading the credentials: %w", err)
 	}

@@ -94,7 +94,7 @@ func (l *Loop) Run(ctx context.Context) (err error) {
 	if l.pause == nil {
 		l.pause = pause
 	}
-	if _, err := getRow(l.Store, headKey(l.Target), &l.head, &l.head.Version); err != nil {
+	if _, err := l.Store.GetRow(headKey(l.Target), &l.head, &l.head.Version, formatVersion); err != nil {
 		return err
 	}
 	var ready <-chan struct{}
@@ -198,7 +198,7 @@ func (l *Loop) failed(ctx context.Context, batch Batch, cause error, now time.Ti
 	}
 	l.head = headState{formatVersion, batch.Messages[0].ID, attempts}
 	return wait, l.commit(batch, 0, func(b *kv.Batch) {
-		b.Set(headKey(l.Target), mustJSON(&l.head))
+		b.Set(headKey(l.Target), kv.MustJSON(&l.head))
 		l.Board.failed(b, l.Kind, batch.Owner, now, cause)
 	})
 }

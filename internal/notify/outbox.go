@@ -83,7 +83,7 @@ func (o *Outbox) Owe(b *kv.Batch, target, owner string, m Message) (committed fu
 	n := q.next
 	q.next++
 	o.mu.Unlock()
-	b.Set(kv.AppendUint64(outboxPrefix(target), n), mustJSON(owedRow{formatVersion, owner, m}))
+	b.Set(kv.AppendUint64(outboxPrefix(target), n), kv.MustJSON(owedRow{formatVersion, owner, m}))
 	return func() {
 		select {
 		case q.wake <- struct{}{}:
@@ -103,7 +103,7 @@ func (q *queue) Next(context.Context) (Batch, error) {
 	var out Batch
 	err := q.store.Scan(outboxPrefix(q.target), func(k, v []byte) (bool, error) {
 		var row owedRow
-		if err := decodeRow(v, &row, &row.Version); err != nil {
+		if err := kv.DecodeRow(v, &row, &row.Version, formatVersion); err != nil {
 			return false, err
 		}
 		key := append([]byte(nil), k...)
@@ -135,7 +135,7 @@ func (o *Outbox) move(b *kv.Batch, from string, to []string) error {
 	prefix := outboxPrefix(from)
 	err := o.store.Scan(prefix, func(k, v []byte) (bool, error) {
 		var row owedRow
-		if err := decodeRow(v, &row, &row.Version); err != nil {
+		if err := kv.DecodeRow(v, &row, &row.Version, formatVersion); err != nil {
 			return false, err
 		}
 		for _, target := range to {

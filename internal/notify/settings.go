@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	sdkaws "github.com/aws/aws-sdk-go-v2/aws"
+
 	"spoor/internal/aws"
 )
 
@@ -67,6 +69,22 @@ type Credentials struct {
 	AccessKeyID      string `json:"accessKeyId"`
 	SecretKeyFile    string `json:"secretKeyFile"`
 	SessionTokenFile string `json:"sessionTokenFile"`
+}
+
+// Read gives what to sign with, and nothing for nil. It reads the files each
+// time: who rotates credentials only writes files.
+func (c *Credentials) Read() (out sdkaws.Credentials, err error) {
+	if c == nil {
+		return out, nil
+	}
+	out.AccessKeyID = c.AccessKeyID
+	if out.SecretAccessKey, err = ReadSecret(c.SecretKeyFile); err == nil && c.SessionTokenFile != "" {
+		out.SessionToken, err = ReadSecret(c.SessionTokenFile)
+	}
+	if err != nil {
+		return out, fmt.Errorf("reading the credentials: %w", err)
+	}
+	return out, nil
 }
 
 // Duration is a time.Duration as its text, "90m".

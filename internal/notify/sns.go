@@ -153,7 +153,7 @@ func newSubscription(t Topic, c *Config, key *SNSKey) (*subscription, error) {
 			return nil, err
 		}
 	}
-	_, err = getRow(c.Store, subscriptionKey(s.target), &s.state, &s.state.Version)
+	_, err = c.Store.GetRow(subscriptionKey(s.target), &s.state, &s.state.Version, formatVersion)
 	return s, err
 }
 
@@ -250,7 +250,7 @@ func (s *subscription) confirmed(ctx context.Context) error {
 // save keeps the state; mu is held.
 func (s *subscription) save(state subscriptionRow) error {
 	b := s.store.NewBatch()
-	b.Set(subscriptionKey(s.target), mustJSON(&state))
+	b.Set(subscriptionKey(s.target), kv.MustJSON(&state))
 	if err := s.commit.Commit(b); err != nil {
 		return err
 	}

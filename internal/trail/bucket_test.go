@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"spoor/internal/aws"
+	"spoor/internal/kv"
 )
 
 // edit is a change of a policy's text: what the hint says to do, done.
@@ -172,7 +173,7 @@ func TestNoPolicy(t *testing.T) {
 	if len(statements) != 2 {
 		t.Fatalf("%d statements in %v", len(statements), err)
 	}
-	r.bucket.policy = string(mustJSON(map[string]any{"Version": "2012-10-17", "Statement": statements}))
+	r.bucket.policy = string(kv.MustJSON(map[string]any{"Version": "2012-10-17", "Statement": statements}))
 	if err := r.m.CheckBucket(t.Context(), s); err != nil {
 		t.Error(err)
 	}

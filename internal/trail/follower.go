@@ -84,7 +84,7 @@ func (f *follower) load() error {
 		return err
 	}
 	var run runState
-	if _, err = getJSON(f.m.cfg.Store, runKey(f.arn), &run, &run.Version); err != nil {
+	if _, err = f.m.cfg.Store.GetRow(runKey(f.arn), &run, &run.Version, formatVersion); err != nil {
 		return err
 	}
 	f.set, f.match = run.Settings, compile(run.Settings.Selectors)
@@ -100,7 +100,7 @@ func (f *follower) load() error {
 			return false, fmt.Errorf("the key %q is damaged", k)
 		}
 		s := &stream{f: f, region: region}
-		if err := decodeRow(v, &s.streamState, &s.Version); err != nil {
+		if err := kv.DecodeRow(v, &s.streamState, &s.Version, formatVersion); err != nil {
 			return false, err
 		}
 		f.streams[region] = s
@@ -369,7 +369,7 @@ func (f *follower) apply(ch *pendingChange, seq uint64) error {
 		}
 		s.save(b)
 	}
-	b.Set(runKey(f.arn), mustJSON(runState{Version: formatVersion, Settings: set}))
+	b.Set(runKey(f.arn), kv.MustJSON(runState{Version: formatVersion, Settings: set}))
 	b.Delete(ch.key)
 	f.changes = slices.DeleteFunc(f.changes, func(p pendingChange) bool { return p.EventID == ch.EventID })
 	f.pos = seq

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"spoor/internal/aws"
+	"spoor/internal/kv"
 	"spoor/internal/policy"
 )
 
@@ -272,7 +273,7 @@ func (g grant) statement(resource string, d *delivery) string {
 	if g.action != "s3:GetBucketAcl" {
 		when["s3:x-amz-acl"] = bucketACL
 	}
-	return string(mustJSON(struct {
+	return string(kv.MustJSON(struct {
 		Effect    string
 		Principal map[string]string
 		Action    string

@@ -49,7 +49,7 @@ func Read(store *kv.Store, arn string) (*State, error) {
 		return nil, err
 	}
 	t := &State{}
-	found, err := getJSON(store, trailKey(account, region, name), t, &t.Version)
+	found, err := store.GetRow(trailKey(account, region, name), t, &t.Version, formatVersion)
 	if err != nil || !found {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func ReadAll(store *kv.Store) ([]*State, error) {
 	var out []*State
 	err := store.Scan(trailPrefix(), func(_, v []byte) (bool, error) {
 		t := &State{}
-		if err := decodeRow(v, t, &t.Version); err != nil {
+		if err := kv.DecodeRow(v, t, &t.Version, formatVersion); err != nil {
 			return false, err
 		}
 		out = append(out, t)
@@ -82,14 +82,14 @@ func ReadDelivered(store *kv.Store, arn string) ([]Delivered, error) {
 		return nil, err
 	}
 	var run runState
-	if _, err := getJSON(store, runKey(arn), &run, &run.Version); err != nil {
+	if _, err := store.GetRow(runKey(arn), &run, &run.Version, formatVersion); err != nil {
 		return nil, err
 	}
 	set, pending := run.Settings, false
 	if err := store.Scan(changePrefix(arn), func(_, v []byte) (bool, error) {
 		var c change
 		pending = true
-		err := decodeRow(v, &c, &c.Version)
+		err := kv.DecodeRow(v, &c, &c.Version, formatVersion)
 		set = c.Settings
 		return err == nil, err
 	}); err != nil {
@@ -103,7 +103,7 @@ func ReadDelivered(store *kv.Store, arn string) ([]Delivered, error) {
 			return false, fmt.Errorf("the key %q is damaged", k)
 		}
 		var s streamState
-		if err := decodeRow(v, &s, &s.Version); err != nil {
+		if err := kv.DecodeRow(v, &s, &s.Version, formatVersion); err != nil {
 			return false, err
 		}
 		out = append(out, Delivered{Region: region, Digest: s.DeliveredDigest, DigestTime: s.LatestDigestDelivery, DigestLast: s.DeliveredLast, Checkpoint: s.DeliveredCheckpoint, Covered: s.Covered, Cursor: s.Cursor,
@@ -124,7 +124,7 @@ func ReadDelivered(store *kv.Store, arn string) ([]Delivered, error) {
 func (d *Delivered) readFiles(store *kv.Store, arn string) error {
 	err := store.Scan(listedPrefix(arn, d.Region), func(_, v []byte) (bool, error) {
 		var p plan
-		if err := decodeRow(v, &p, &p.Version); err != nil {
+		if err := kv.DecodeRow(v, &p, &p.Version, formatVersion); err != nil {
 			return false, err
 		}
 		d.Files = append(d.Files, DeliveredFile{Bucket: p.Bucket, Key: p.Key, Hash: p.Hash, Stored: p.Stored, First: p.First, Last: p.Last, Lock: p.Lock})

@@ -106,7 +106,7 @@ func newDigestKey(start time.Time) (PublicKey, *rsa.PrivateKey, error) {
 }
 
 func (k *keyring) keepDigestKey(b *kv.Batch, region string, p PublicKey, private *rsa.PrivateKey) {
-	b.Set(publicKeyKey(region, p.Fingerprint), mustJSON(p))
+	b.Set(publicKeyKey(region, p.Fingerprint), kv.MustJSON(p))
 	k.cfg.Sealer.Put(b, privateKeyKey(region, p.Fingerprint), x509.MarshalPKCS1PrivateKey(private))
 }
 
@@ -146,7 +146,7 @@ func publicKeys(store *kv.Store, region string) ([]PublicKey, error) {
 	var out []PublicKey
 	err := store.Scan(prefix, func(_, v []byte) (bool, error) {
 		var p PublicKey
-		if err := decodeRow(v, &p, &p.Version); err != nil {
+		if err := kv.DecodeRow(v, &p, &p.Version, formatVersion); err != nil {
 			return false, err
 		}
 		out = append(out, p)

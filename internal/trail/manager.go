@@ -115,7 +115,7 @@ func Open(c Config) (*Manager, error) {
 	trails := map[string]*State{}
 	err = c.Store.Scan(trailPrefix(), func(_, v []byte) (bool, error) {
 		t := &State{}
-		if err := decodeRow(v, t, &t.Version); err != nil {
+		if err := kv.DecodeRow(v, t, &t.Version, formatVersion); err != nil {
 			return false, err
 		}
 		trails[t.ARN()] = t
@@ -186,7 +186,7 @@ func (m *Manager) Now() time.Time { return m.cfg.Now().UTC().Truncate(time.Secon
 func (m *Manager) Put(c *call.Call, t *State) error {
 	t.Version = formatVersion
 	old := m.Trail(t.ARN())
-	c.Tx.Set(trailKey(t.Account, t.HomeRegion, t.Name), mustJSON(t))
+	c.Tx.Set(trailKey(t.Account, t.HomeRegion, t.Name), kv.MustJSON(t))
 	before := Settings{}
 	if old != nil {
 		before = old.Settings
@@ -241,7 +241,7 @@ func (m *Manager) putChange(c *call.Call, arn string, s Settings) error {
 	// event id, but their calls held the lock one after the other and so have
 	// different heads: the first one's record is in between.
 	key := kv.AppendUint64(changePrefix(arn), head)
-	c.Tx.Set(key, mustJSON(change{Version: formatVersion, EventID: c.EventID, Settings: s}))
+	c.Tx.Set(key, kv.MustJSON(change{Version: formatVersion, EventID: c.EventID, Settings: s}))
 	return nil
 }
 

@@ -64,7 +64,7 @@ func (s *stream) oweNotification(b *kv.Batch, p *plan, at time.Time) (committed 
 	if p.Topic == "" || p.Digest || s.f.m.cfg.Notify == nil {
 		return func() {}
 	}
-	body := mustJSON(struct {
+	body := kv.MustJSON(struct {
 		Bucket string   `json:"s3Bucket"`
 		Keys   []string `json:"s3ObjectKey"`
 	}{p.Bucket, []string{p.Key}})
@@ -172,7 +172,7 @@ func (l *logSource) next(ctx context.Context) (out notify.Batch, again bool, err
 		return out, false, err
 	}
 	var run runState
-	if _, err := getJSON(store, logRunKey(l.arn), &run, &run.Version); err != nil {
+	if _, err := store.GetRow(logRunKey(l.arn), &run, &run.Version, formatVersion); err != nil {
 		return out, false, err
 	}
 	cursor, err := l.m.cfg.Journal.Cursor(logCursorName(l.arn))
@@ -254,7 +254,7 @@ func (l *logSource) done(batch *kv.Batch, b *logBatch, n int, cursor uint64) {
 
 // apply puts a change in force after the record seq.
 func (l *logSource) apply(batch *kv.Batch, ch *pendingChange, seq uint64) {
-	batch.Set(logRunKey(l.arn), mustJSON(runState{Version: formatVersion, Settings: ch.Settings}))
+	batch.Set(logRunKey(l.arn), kv.MustJSON(runState{Version: formatVersion, Settings: ch.Settings}))
 	batch.Delete(ch.key)
 	journal.SetCursor(batch, logCursorName(l.arn), seq)
 }
@@ -312,7 +312,7 @@ func loadChanges(store *kv.Store, prefix []byte) ([]pendingChange, error) {
 	var out []pendingChange
 	err := store.Scan(prefix, func(k, v []byte) (bool, error) {
 		p := pendingChange{key: slices.Clone(k)}
-		if err := decodeRow(v, &p.change, &p.Version); err != nil {
+		if err := kv.DecodeRow(v, &p.change, &p.Version, formatVersion); err != nil {
 			return false, err
 		}
 		out = append(out, p)
@@ -331,7 +331,7 @@ func (m *Manager) putLogChange(c *call.Call, arn string, s Settings) error {
 	case err != nil:
 		return err
 	}
-	c.Tx.Set(kv.AppendUint64(logChangePrefix(arn), head), mustJSON(change{Version: formatVersion, EventID: c.EventID, Settings: s}))
+	c.Tx.Set(kv.AppendUint64(logChangePrefix(arn), head), kv.MustJSON(change{Version: formatVersion, EventID: c.EventID, Settings: s}))
 	c.Tx.OnCommit(func() {
 		if err := m.followLogs(arn); err != nil {
 			m.cfg.Log.Error("a trail's log group is not followed", "trail", arn, "err", err)

@@ -204,7 +204,7 @@ func (p *publisher) round(ctx context.Context) (time.Duration, error) {
 			return false, fmt.Errorf("the key %q is damaged", k)
 		}
 		r := row{arn: arn, region: region}
-		err := decodeRow(v, &r.checkpointState, &r.Version)
+		err := kv.DecodeRow(v, &r.checkpointState, &r.Version, formatVersion)
 		rows = append(rows, r)
 		return err == nil, err
 	})
@@ -215,7 +215,7 @@ func (p *publisher) round(ctx context.Context) (time.Duration, error) {
 		r := &rows[i]
 		key := publishedKey(p.name, r.arn, r.region)
 		var has publishedRow
-		if _, err := getJSON(p.m.cfg.Store, key, &has, &has.Version); err != nil {
+		if _, err := p.m.cfg.Store.GetRow(key, &has, &has.Version, formatVersion); err != nil {
 			return 0, err
 		}
 		if has.Number >= r.Number {
@@ -230,7 +230,7 @@ func (p *publisher) round(ctx context.Context) (time.Duration, error) {
 		p.backoff = 0
 		crashpoint.Here("checkpoint.published")
 		b := p.m.cfg.Store.NewBatch()
-		b.Set(key, mustJSON(publishedRow{formatVersion, r.Number}))
+		b.Set(key, kv.MustJSON(publishedRow{formatVersion, r.Number}))
 		if err := p.m.cfg.Journal.Commit(b); err != nil {
 			return 0, err
 		}

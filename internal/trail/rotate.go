@@ -5,6 +5,7 @@ import (
 
 	"spoor/internal/aws"
 	"spoor/internal/call"
+	"spoor/internal/kv"
 	"spoor/internal/tree"
 )
 
@@ -69,7 +70,7 @@ func (m *Manager) RotateDigestKey(c *call.Call, region string) (PublicKey, error
 			if p.Start.After(now) {
 				p.Start = now
 			}
-			c.Tx.Set(publicKeyKey(region, p.Fingerprint), mustJSON(p))
+			c.Tx.Set(publicKeyKey(region, p.Fingerprint), kv.MustJSON(p))
 		}
 	}
 	next, private, err := newDigestKey(now)

@@ -1,9 +1,6 @@
 package trail
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -148,33 +145,3 @@ func listedKey(arn, region string, n uint64) []byte {
 
 // CursorName is the name of a trail's cursor in the journal.
 func CursorName(arn string) string { return "trail/" + arn }
-
-func mustJSON(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("trail: encoding a row: %v", err)) // only types of this package, all of which encode
-	}
-	return b
-}
-
-// getJSON reads a row; found is false when it is absent.
-func getJSON(store *kv.Store, key []byte, v any, version *int) (found bool, err error) {
-	b, err := store.Get(key)
-	if errors.Is(err, kv.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return true, decodeRow(b, v, version)
-}
-
-func decodeRow(b []byte, v any, version *int) error {
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("decoding a row: %w", err)
-	}
-	if *version != formatVersion {
-		return fmt.Errorf("a row has format version %d and this build knows version %d", *version, formatVersion)
-	}
-	return nil
-}

@@ -81,7 +81,7 @@ func (m *Manager) Status(arn, region string) (Status, error) {
 		}
 	}
 	var s streamState
-	found, err := getJSON(m.cfg.Store, streamKey(arn, region), &s, &s.Version)
+	found, err := m.cfg.Store.GetRow(streamKey(arn, region), &s, &s.Version, formatVersion)
 	if err != nil || !found {
 		return Status{}, err
 	}

@@ -112,7 +112,7 @@ func (f *follower) newStream(region string) *stream {
 	return s
 }
 
-func (s *stream) save(b *kv.Batch) { b.Set(streamKey(s.f.arn, s.region), mustJSON(&s.streamState)) }
+func (s *stream) save(b *kv.Batch) { b.Set(streamKey(s.f.arn, s.region), kv.MustJSON(&s.streamState)) }
 
 func (s *stream) place() digest.Place {
 	return digest.Place{Prefix: s.f.set.Prefix, Account: s.f.account, Region: s.region}
@@ -228,7 +228,7 @@ func (s *stream) enqueue(b *kv.Batch, p *plan, body []byte) {
 	if !p.Digest {
 		p.Stored = digest.Hash(body)
 	}
-	header := mustJSON(p)
+	header := kv.MustJSON(p)
 	row := make([]byte, 0, binary.MaxVarintLen64+len(header)+len(body))
 	row = append(binary.AppendUvarint(row, uint64(len(header))), header...)
 	b.Set(fileKey(s.f.arn, s.region, s.NextFile), append(row, body...))
@@ -244,7 +244,7 @@ func splitRow(row []byte) (p plan, body []byte, err error) {
 	if w <= 0 || n > uint64(len(row)-w) {
 		return p, nil, fmt.Errorf("a planned file is damaged")
 	}
-	err = decodeRow(row[w:w+int(n)], &p, &p.Version)
+	err = kv.DecodeRow(row[w:w+int(n)], &p, &p.Version, formatVersion)
 	return p, row[w+int(n):], err
 }
 

@@ -106,7 +106,7 @@ func (k *keyring) checkpointLocked(account string) (checkpointSigner, error) {
 	switch {
 	case err == nil && len(seed) == ed25519.SeedSize:
 		var row checkpointRow
-		if _, err := getJSON(k.cfg.Store, checkpointKeyKey(account), &row, &row.Version); err != nil {
+		if _, err := k.cfg.Store.GetRow(checkpointKeyKey(account), &row, &row.Version, formatVersion); err != nil {
 			return checkpointSigner{}, fmt.Errorf("reading the checkpoint key of %s: %w", account, err)
 		}
 		key, err := newCheckpointSigner(account, ed25519.NewKeyFromSeed(seed), row.Announced)
@@ -147,7 +147,7 @@ func newCheckpointSigner(account string, private ed25519.PrivateKey, announced [
 }
 
 func (k *keyring) keepCheckpoint(b *kv.Batch, account string, key checkpointSigner) {
-	b.Set(checkpointKeyKey(account), mustJSON(checkpointRow{formatVersion, key.public, key.announced}))
+	b.Set(checkpointKeyKey(account), kv.MustJSON(checkpointRow{formatVersion, key.public, key.announced}))
 	k.cfg.Sealer.Put(b, checkpointSecretKey(account), key.private.Seed())
 }
 
@@ -162,7 +162,7 @@ func (m *Manager) CheckpointKey(account string) (string, error) {
 // the newest first; none when it has none.
 func ReadCheckpointKeys(store *kv.Store, account string) ([]ed25519.PublicKey, error) {
 	var row checkpointRow
-	found, err := getJSON(store, checkpointKeyKey(account), &row, &row.Version)
+	found, err := store.GetRow(checkpointKeyKey(account), &row, &row.Version, formatVersion)
 	if err != nil || !found {
 		return nil, err
 	}
@@ -192,5 +192,5 @@ type checkpointState struct {
 // in the batch that confirms the delivery.
 func (s *stream) announce(b *kv.Batch, p *plan) {
 	s.DeliveredCheckpoint = p.Checkpoint
-	b.Set(checkpointKey(s.f.arn, s.region), mustJSON(checkpointState{formatVersion, p.Number, p.Checkpoint}))
+	b.Set(checkpointKey(s.f.arn, s.region), kv.MustJSON(checkpointState{formatVersion, p.Number, p.Checkpoint}))
 }

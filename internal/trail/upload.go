@@ -120,7 +120,7 @@ func (s *stream) confirm(key []byte, p *plan, at time.Time) error {
 		} else {
 			s.LatestDelivery = at
 			if p.Listed && s.Chain.Open {
-				b.Set(listedKey(s.f.arn, s.region, s.head), mustJSON(p))
+				b.Set(listedKey(s.f.arn, s.region, s.head), kv.MustJSON(p))
 			}
 		}
 	}
@@ -258,7 +258,7 @@ func (s *stream) buildDigest(end time.Time, fingerprint string) (*digest.Digest,
 	grow := newGrowth(s.Chain.Tree)
 	err := s.f.m.cfg.Store.Scan(listedPrefix(s.f.arn, s.region), func(_, v []byte) (bool, error) {
 		var p plan
-		if err := decodeRow(v, &p, &p.Version); err != nil {
+		if err := kv.DecodeRow(v, &p, &p.Version, formatVersion); err != nil {
 			return false, err
 		}
 		leaves, err := grow.file(&p)

@@ -50,7 +50,7 @@ type rotated struct {
 
 func rotate(t *testing.T) *rotated {
 	t.Helper()
-	w := &rotated{bucket: &deliveryBucket{objects: map[string]object{}}, keys: &spy{rsa: map[string]*rsa.PrivateKey{}}}
+	w := &rotated{bucket: &deliveryBucket{objects: map[string]object{}, put: make(chan struct{}, 1)}, keys: &spy{rsa: map[string]*rsa.PrivateKey{}}}
 	s := startWith(t, vfs.NewMem(), w.bucket, w.keys)
 	digests := func() (out []string) {
 		for key := range w.bucket.source().objects {
@@ -63,8 +63,11 @@ func rotate(t *testing.T) *rotated {
 	}
 	until := func(n int) {
 		t.Helper()
-		for end := time.Now().Add(30 * time.Second); len(digests()) < n; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
+		late := time.After(30 * time.Second)
+		for len(digests()) < n {
+			select {
+			case <-w.bucket.put:
+			case <-late:
 				t.Fatalf("%d digests, want %d", len(digests()), n)
 			}
 		}

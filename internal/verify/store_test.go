@@ -29,12 +29,17 @@ import (
 type deliveryBucket struct {
 	mu      sync.Mutex
 	objects map[string]object
+	put     chan struct{} // told of each Put, if anybody listens
 }
 
 func (b *deliveryBucket) Put(_ context.Context, _, key string, body []byte, o trail.PutOptions) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.objects[key] = object{body: bytes.Clone(body), meta: maps.Clone(o.Metadata)}
+	select {
+	case b.put <- struct{}{}:
+	default:
+	}
 	return nil
 }
 

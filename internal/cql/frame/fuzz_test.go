@@ -129,7 +129,7 @@ func BenchmarkDecodeExecute(b *testing.B) {
 	}
 }
 
-func BenchmarkEncodeRows(b *testing.B) {
+func BenchmarkMustJSONs(b *testing.B) {
 	for name, c := range map[string]frame.Compression{"plain": frame.None, "lz4": frame.LZ4, "snappy": frame.Snappy} {
 		b.Run(name, func(b *testing.B) {
 			meta := frame.NewMetadata(columns("a", "a", "a", "a"))
