@@ -321,6 +321,16 @@ func (s *Service) query(ctx context.Context, e *execution, q *sql.Query) error {
 	return err
 }
 
+// ownerOf names the caller to the engine, which shares nothing between callers;
+// "" where the caller has no name of its own.
+func ownerOf(e *execution) string {
+	c := e.call.Caller
+	if c.PrincipalID == "" || c.ARN == "" {
+		return ""
+	}
+	return strings.Join([]string{e.Account, c.AccountID, c.PrincipalID, c.ARN}, " ")
+}
+
 // answer runs a rewritten query over its relations and writes the result.
 func (s *Service) answer(ctx context.Context, e *execution, rewritten *sql.Rewritten, rels []duckdb.Relation) (err error) {
 	e.Rows = 0
@@ -337,7 +347,7 @@ func (s *Service) answer(ctx context.Context, e *execution, rewritten *sql.Rewri
 		_, err := out.Write(line)
 		return err
 	}
-	err = s.cfg.Engine.Query(ctx, rewritten.SQL, rels, func(rc []duckdb.ResultColumn) error {
+	err = s.cfg.Engine.QueryAs(ctx, ownerOf(e), rewritten.SQL, rels, func(rc []duckdb.ResultColumn) error {
 		cols, cells = make([]column, len(rc)), make([]cell, len(rc))
 		for i, c := range rc {
 			cols[i] = column{c.Name, sql.TrinoType(c.Type)}

@@ -2,9 +2,9 @@
 // driver. Athena hands it rewritten queries and their relations while a query
 // runs; it gives back typed rows.
 //
-// Every query runs in an in-memory database of its own, whose access to files
-// is switched off but for the Parquet files that the query's relations name,
-// and whose settings are locked. Only a single SELECT is run at all: the
+// Every query runs in an in-memory database whose access to files is switched
+// off but for the Parquet files that the query's relations name, and whose
+// settings are locked. It is the query's own, or, over packs, its owner's. Only a single SELECT is run at all: the
 // engine's list of allowed files does not tell reading from writing. So a query
 // reaches its relations and nothing else of the host, even if its SQL said
 // otherwise.
@@ -37,8 +37,7 @@ type Config struct {
 	TempDir string
 }
 
-// Engine runs queries. It is safe for concurrent use and holds nothing of a
-// query after it.
+// Engine runs queries. It is safe for concurrent use.
 type Engine struct {
 	cfg  Config
 	once sync.Once
@@ -47,6 +46,10 @@ type Engine struct {
 	// than many a query does.
 	spare  chan *engine.Connector
 	making sync.WaitGroup
+
+	mu     sync.Mutex
+	idle   []*instance // wait for another query of their owner's, the longest first
+	closed bool
 }
 
 // New makes an engine; nothing is opened before the first query.
@@ -57,43 +60,14 @@ func New(cfg Config) *Engine {
 
 // Close removes what queries spilled. No query is under way.
 func (e *Engine) Close() error {
+	err := e.closeIdle()
 	e.making.Wait()
-	var err error
 	select {
 	case c := <-e.spare:
-		err = c.Close()
+		err = errors.Join(err, c.Close())
 	default:
 	}
 	return errors.Join(err, os.RemoveAll(e.cfg.TempDir))
-}
-
-// database gives an empty database that no query has used.
-func (e *Engine) database() (*engine.Connector, error) {
-	select {
-	case c := <-e.spare:
-		return c, nil
-	default:
-		return engine.NewConnector("", nil)
-	}
-}
-
-// provide makes the database of the next query, unless there is one. A failure
-// is the next query's to find.
-func (e *Engine) provide() {
-	e.making.Go(func() {
-		if len(e.spare) == cap(e.spare) {
-			return
-		}
-		c, err := engine.NewConnector("", nil)
-		if err != nil {
-			return
-		}
-		select {
-		case e.spare <- c:
-		default:
-			_ = c.Close() // another was faster; an empty database has nothing to lose
-		}
-	})
 }
 
 // Values as DuckDB's driver takes and gives them. It takes a Map and gives an
@@ -121,7 +95,14 @@ type ResultColumn struct{ Name, Type string }
 // each row, whose slice is reused; an error of theirs ends the query. A query
 // that ctx ends returns ctx's error.
 func (e *Engine) Query(ctx context.Context, query string, relations []Relation, columns func([]ResultColumn) error, row func([]any) error) error {
-	return e.open(ctx, e.cfg.Threads, relations, func(c *engine.Conn) error {
+	return e.QueryAs(ctx, "", query, relations, columns, row)
+}
+
+// QueryAs is Query for an owner, who is whoever may know all that the query
+// reads: over packs alone, the owner's next query of the same packs may find the
+// database warm that this one leaves. Without an owner nothing is left.
+func (e *Engine) QueryAs(ctx context.Context, owner, query string, relations []Relation, columns func([]ResultColumn) error, row func([]any) error) error {
+	return e.open(ctx, owner, e.cfg.Threads, relations, func(c *engine.Conn) error {
 		stmt, err := prepareQuery(c, query)
 		if err != nil {
 			return failure(ctx, err)
@@ -150,7 +131,7 @@ func (e *Engine) StreamParquet(ctx context.Context, path, query string, r Relati
 }
 
 func (e *Engine) copyTo(ctx context.Context, threads int, path, query string, r Relation) error {
-	return e.open(ctx, threads, []Relation{r}, func(c *engine.Conn) error {
+	return e.open(ctx, "", threads, []Relation{r}, func(c *engine.Conn) error {
 		if _, err := c.ExecContext(ctx, "COPY ("+query+") TO "+quote(path)+" ("+parquetOptions+")", nil); err != nil {
 			return failure(ctx, err)
 		}
@@ -162,7 +143,7 @@ func (e *Engine) copyTo(ctx context.Context, threads int, path, query string, r 
 // no rows for it; their Parts are not read.
 func (e *Engine) Explain(ctx context.Context, query string, relations []Relation) ([]string, error) {
 	var out []string
-	err := e.open(ctx, e.cfg.Threads, relations, func(c *engine.Conn) error {
+	err := e.open(ctx, "", e.cfg.Threads, relations, func(c *engine.Conn) error {
 		stmt, err := prepareQuery(c, query)
 		if err != nil {
 			return failure(ctx, err)
@@ -188,34 +169,30 @@ func (e *Engine) Explain(ctx context.Context, query string, relations []Relation
 	return out, err
 }
 
-// open makes a database with the relations and locks it before fn uses it. Of
-// the host's files it reaches the relations' and those in files.
-func (e *Engine) open(ctx context.Context, threads int, relations []Relation, fn func(*engine.Conn) error, files ...string) (err error) {
+// open gives fn a connection to a locked database with the relations. Of the
+// host's files it reaches the relations' and those in files.
+func (e *Engine) open(ctx context.Context, owner string, threads int, relations []Relation, fn func(*engine.Conn) error, files ...string) (err error) {
 	e.once.Do(e.makeTempDir)
 	if e.err != nil {
 		return e.err
 	}
-	// The engine names its spill files alike in every database.
-	spill, err := os.MkdirTemp(e.cfg.TempDir, "query-")
+	in, err := e.take(ctx, keyOf(owner, threads, relations), threads, relations, files)
 	if err != nil {
-		return fmt.Errorf("creating the query's directory: %w", err)
+		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(spill)) }()
-	connector, err := e.database()
-	if err != nil {
-		return fmt.Errorf("opening the engine: %w", err)
-	}
-	defer e.provide()
-	db := sql.OpenDB(connector)
-	defer db.Close()
-	conn, err := db.Conn(ctx)
+	again := false
+	defer func() {
+		if again {
+			err = errors.Join(err, e.give(in))
+		} else {
+			err = errors.Join(err, in.close())
+		}
+	}()
+	conn, err := in.db.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("opening the engine: %w", err)
 	}
 	defer conn.Close()
-	if err := e.prepare(ctx, conn, threads, spill, relations, files); err != nil {
-		return err
-	}
 	reading, stop := context.WithCancel(ctx)
 	scans := &scans{ctx: reading, ahead: threads}
 	// Readers end before the connection does.
@@ -226,15 +203,13 @@ func (e *Engine) open(ctx context.Context, threads int, relations []Relation, fn
 			return err
 		}
 	}
-	if _, err := conn.ExecContext(ctx, "SET lock_configuration=true"); err != nil {
-		return fmt.Errorf("locking the engine: %w", err)
-	}
 	err = raw(conn, fn)
 	// A reader's error comes back from the engine as text; this is the error
 	// itself.
 	if failed := scans.failure(); failed != nil && err != nil && ctx.Err() == nil {
 		return failed
 	}
+	again = err == nil && in.reusable(ctx, conn)
 	return err
 }
 
@@ -247,45 +222,6 @@ func (e *Engine) makeTempDir() {
 	if err := os.MkdirAll(e.cfg.TempDir, 0o700); err != nil {
 		e.err = fmt.Errorf("creating the engine's directory: %w", err)
 	}
-}
-
-// prepare sets what a query needs and takes everything else away.
-func (e *Engine) prepare(ctx context.Context, conn *sql.Conn, threads int, spill string, relations []Relation, paths []string) error {
-	settings := []string{
-		fmt.Sprintf("SET memory_limit='%dMB'", e.cfg.MemoryMB),
-		fmt.Sprintf("SET threads=%d", threads),
-		"SET temp_directory=" + quote(spill),
-		"SET TimeZone='UTC'",
-		"SET integer_division=true",
-		"SET preserve_insertion_order=true",
-		"SET autoinstall_known_extensions=false",
-		"SET autoload_known_extensions=false",
-		"SET allow_community_extensions=false",
-	}
-	var files []string
-	for _, p := range paths {
-		files = append(files, quote(p))
-	}
-	for _, r := range relations {
-		for _, p := range r.Parquet {
-			files = append(files, quote(p.Path))
-		}
-		for _, x := range r.Stretches {
-			if x.Pack != "" {
-				files = append(files, quote(x.Pack))
-			}
-		}
-	}
-	if len(files) > 0 {
-		settings = append(settings, "SET allowed_paths=["+strings.Join(files, ", ")+"]")
-	}
-	settings = append(settings, "SET enable_external_access=false")
-	for _, s := range settings {
-		if _, err := conn.ExecContext(ctx, s); err != nil {
-			return fmt.Errorf("preparing the engine: %w", err)
-		}
-	}
-	return nil
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

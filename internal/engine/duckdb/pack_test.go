@@ -24,7 +24,7 @@ func rowsOf(n, rows int, extra ...any) Part {
 var packColumns = []Column{{"t", "VARCHAR"}, {"s", `STRUCT("x" INTEGER)`}}
 
 // writePack makes a pack of sources from 1 on with so many rows each.
-func writePack(t *testing.T, e *Engine, rows ...int) string {
+func writePack(t testing.TB, e *Engine, rows ...int) string {
 	t.Helper()
 	rel := Relation{Name: "r", Columns: append(packColumns[:2:2], Column{SourceColumn, "INTEGER"})}
 	for i, n := range rows {
