@@ -1,6 +1,7 @@
 package cloudtrail
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -80,7 +81,14 @@ func (s *api) channelOperations() []call.Operation {
 			}
 		})),
 		call.Op("GetChannel", onChannel("GetChannel", s, func(in *sdk.GetChannelInput) *string { return in.Channel }), handle(s.getChannel), call.ReadOnly),
-		call.Op("UpdateChannel", onChannel("UpdateChannel", s, func(in *sdk.UpdateChannelInput) *string { return in.Channel }), handle(s.updateChannel)),
+		call.Op("UpdateChannel", func(c *call.Call, in *sdk.UpdateChannelInput) ([]call.Permission, error) {
+			p, err := s.channelPermission(c, "cloudtrail:UpdateChannel", str(in.Channel))
+			out := []call.Permission{p}
+			for _, d := range in.Destinations {
+				out = s.foreignStore(out, c, "UpdateChannel", str(d.Location))
+			}
+			return out, err
+		}, handle(s.updateChannel)),
 		call.Op("DeleteChannel", onChannel("DeleteChannel", s, func(in *sdk.DeleteChannelInput) *string { return in.Channel }), handle(s.deleteChannel)),
 		call.Op("ListChannels", onAll[sdk.ListChannelsInput]("ListChannels"), handle(s.listChannels), call.ReadOnly),
 	}
@@ -114,11 +122,22 @@ func (s *api) channelPermission(c *call.Call, action, id string) (call.Permissio
 	return p, err
 }
 
+// parseARN takes an ARN of CloudTrail apart. One of another partition names
+// nothing here: a resource that answered to several ARNs would slip past the
+// policies and selectors that name one of them.
+func parseARN(arn string) (aws.ARN, error) {
+	a, err := aws.ParseARN(arn)
+	if err == nil && (a.Service != "cloudtrail" || a.Partition != aws.Partition) {
+		err = fmt.Errorf("%q is not the ARN of a resource of CloudTrail", arn)
+	}
+	return a, err
+}
+
 // splitARN takes a resource ARN of CloudTrail apart; id is "" when it is not
 // one of the kind.
 func splitARN(arn, kind string) (id, account, region string) {
-	a, err := aws.ParseARN(arn)
-	if err != nil || a.Service != "cloudtrail" {
+	a, err := parseARN(arn)
+	if err != nil {
 		return "", "", ""
 	}
 	k, id, _ := strings.Cut(a.Resource, "/")

@@ -19,8 +19,8 @@ type held struct {
 // hold finds a resource by its ARN. With change the resource's lock is taken
 // first, and save may be called.
 func (s *api) hold(c *call.Call, arn string, change bool) (*held, error) {
-	a, err := aws.ParseARN(arn)
-	if err != nil || a.Service != "cloudtrail" {
+	a, err := parseARN(arn)
+	if err != nil {
 		return nil, invalid("CloudTrailARNInvalidException", "Resource ARN %s is not valid.", arn)
 	}
 	kind, name, _ := strings.Cut(a.Resource, "/")
@@ -113,8 +113,8 @@ func (s *api) heldPermission(c *call.Call, op, arn string) (call.Permission, err
 }
 
 func arnKind(arn string) (a aws.ARN, kind string) {
-	a, err := aws.ParseARN(arn)
-	if err != nil || a.Service != "cloudtrail" {
+	a, err := parseARN(arn)
+	if err != nil {
 		return a, ""
 	}
 	kind, _, _ = strings.Cut(a.Resource, "/")

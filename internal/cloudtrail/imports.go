@@ -29,6 +29,14 @@ func (s *api) importOperations() []call.Operation {
 // the right to hand over the role.
 func (s *api) importPermissions(c *call.Call, in *sdk.StartImportInput) ([]call.Permission, error) {
 	out := []call.Permission{{Action: "cloudtrail:StartImport", Resource: "*"}}
+	if in.ImportId != nil {
+		// The caller may be another one than began, and the bucket's name another's.
+		i, err := s.lake.Import(c.AccountID, c.Region, *in.ImportId)
+		if err != nil || i == nil {
+			return out, err
+		}
+		return s.readPermissions(append(out, s.storePermission(c, "StartImport", i.Store)), c, i.Bucket, i.Prefix), nil
+	}
 	for _, d := range in.Destinations {
 		out = append(out, s.storePermission(c, "StartImport", d))
 	}
@@ -39,10 +47,18 @@ func (s *api) importPermissions(c *call.Call, in *sdk.StartImportInput) ([]call.
 	if err != nil {
 		return out, nil // the handler says so
 	}
-	return append(out, call.Permission{Action: "iam:PassRole", Resource: str(in.ImportSource.S3.S3BucketAccessRoleArn),
-		Context: map[string][]string{"iam:passedtoservice": {trail.ServicePrincipal}}},
-		call.Permission{Action: "s3:ListBucket", Resource: "arn:aws:s3:::" + bucket},
-		call.Permission{Action: "s3:GetObject", Resource: "arn:aws:s3:::" + bucket + "/" + prefix + "*"}), nil
+	return s.readPermissions(append(out, call.Permission{Action: "iam:PassRole", Resource: str(in.ImportSource.S3.S3BucketAccessRoleArn),
+		Context: map[string][]string{"iam:passedtoservice": {trail.ServicePrincipal}}}), c, bucket, prefix), nil
+}
+
+// readPermissions adds what reading a bucket's objects under a prefix needs,
+// under the policy of the bucket, which may be another account's.
+func (s *api) readPermissions(perms []call.Permission, c *call.Call, bucket, prefix string) []call.Permission {
+	list := call.Permission{Action: "s3:ListBucket", Resource: "arn:aws:s3:::" + bucket, ResourcePolicy: s.buckets.PolicyFor(bucket, c.Caller),
+		ResourceAccount: s.buckets.Account(bucket), Context: map[string][]string{"s3:prefix": {prefix}}}
+	get := list
+	get.Action, get.Resource, get.Context = "s3:GetObject", list.Resource+"/"+prefix+"*", nil
+	return append(perms, list, get)
 }
 
 func badSource(format string, args ...any) error {

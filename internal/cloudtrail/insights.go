@@ -20,7 +20,8 @@ const (
 func (s *api) insightOperations() []call.Operation {
 	return []call.Operation{
 		call.Op("PutInsightSelectors", func(c *call.Call, in *sdk.PutInsightSelectorsInput) ([]call.Permission, error) {
-			return s.onTrailOrStore(c, "PutInsightSelectors", in.TrailName, in.EventDataStore), nil
+			out := s.onTrailOrStore(c, "PutInsightSelectors", in.TrailName, in.EventDataStore)
+			return s.foreignStore(out, c, "PutInsightSelectors", str(in.InsightsDestination)), nil
 		}, handle(s.putInsightSelectors)),
 		call.Op("GetInsightSelectors", func(c *call.Call, in *sdk.GetInsightSelectorsInput) ([]call.Permission, error) {
 			return s.onTrailOrStore(c, "GetInsightSelectors", in.TrailName, in.EventDataStore), nil

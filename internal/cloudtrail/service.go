@@ -50,7 +50,16 @@ type Config struct {
 	// Insights answers for rates of calls.
 	Insights *insights.Manager
 	Bucket   trail.Bucket
+	Buckets  Buckets       // whose buckets are, and who may read them
 	Catalog  *glue.Catalog // where federated event data stores are tables
+}
+
+// Buckets answers for the buckets that imports read.
+type Buckets interface {
+	// PolicyFor is a bucket's policy as it counts for a caller, "" for none.
+	PolicyFor(bucket string, caller *aws.Caller) string
+	// Account is the account that owns a bucket, "" for none.
+	Account(bucket string) string
 }
 
 type api struct {
@@ -60,11 +69,12 @@ type api struct {
 	history  *history.Index
 	insights *insights.Manager
 	bucket   trail.Bucket
+	buckets  Buckets
 	catalog  *glue.Catalog
 }
 
 func newAPI(c Config) *api {
-	return &api{c.Store, c.Trails, c.Lake, c.History, c.Insights, c.Bucket, c.Catalog}
+	return &api{c.Store, c.Trails, c.Lake, c.History, c.Insights, c.Bucket, c.Buckets, c.Catalog}
 }
 
 // Service is AWS CloudTrail as the HTTP listener serves it.

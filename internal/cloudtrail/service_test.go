@@ -77,6 +77,14 @@ func (b *bucket) Policy(_ context.Context, name string) (string, string, error) 
 	return p, account, nil
 }
 
+func (b *bucket) PolicyFor(name string, _ *aws.Caller) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.policies[name]
+}
+
+func (*bucket) Account(string) string { return account }
+
 const openPolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"cloudtrail.amazonaws.com"},
 "Action":["s3:GetBucketAcl","s3:PutObject"],"Resource":["arn:aws:s3:::logs","arn:aws:s3:::logs/*"]}]}`
 
@@ -193,7 +201,7 @@ func newRigWith(t *testing.T, settings *notify.Settings, roles trail.Roles) *rig
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf := Config{Store: r.store, Trails: r.trails, Lake: r.lake, History: hist, Insights: rates, Bucket: r.bucket, Catalog: catalog}
+	conf := Config{Store: r.store, Trails: r.trails, Lake: r.lake, History: hist, Insights: rates, Bucket: r.bucket, Buckets: r.bucket, Catalog: catalog}
 	path := &call.Path{Auth: r.asked, Selector: call.Selectors{r.trails, r.lake}, Journal: r.jr, Store: r.store, Now: time.Now, Log: quiet}
 	r.conf, r.path = conf, path
 	h, err := awshttp.NewHandler(awshttp.Config{Path: path, Auth: anyone{}, Log: quiet, Region: region, Account: account, S3: http.NotFoundHandler(),

@@ -97,6 +97,16 @@ func (s *api) storePermission(c *call.Call, op, id string) call.Permission {
 	return p
 }
 
+// foreignStore adds the permission on a store of another account that a call
+// of an operation on something else makes events go to. Within the account AWS
+// asks for none.
+func (s *api) foreignStore(perms []call.Permission, c *call.Call, op, arn string) []call.Permission {
+	if a, err := aws.ParseARN(arn); err != nil || a.Account == c.AccountID {
+		return perms
+	}
+	return append(perms, s.storePermission(c, op, arn))
+}
+
 func resourceTags(tags []trail.Tag) map[string][]string {
 	if len(tags) == 0 {
 		return nil
@@ -133,9 +143,9 @@ func createStorePermission(c *call.Call, in *sdk.CreateEventDataStoreInput) ([]c
 // A store of another account is found where its policy let the call in.
 func (s *api) findStore(c *call.Call, id string) (*lake.Store, error) {
 	arn := storeARN(c, id)
-	a, err := aws.ParseARN(arn)
+	a, err := parseARN(arn)
 	kind, name, _ := strings.Cut(a.Resource, "/")
-	if err != nil || a.Service != "cloudtrail" || kind != "eventdatastore" || !uuid.MatchString(name) {
+	if err != nil || kind != "eventdatastore" || !uuid.MatchString(name) {
 		return nil, invalid("EventDataStoreARNInvalidException", "The event data store ARN or ID %s is not valid.", id)
 	}
 	st := s.lake.Lookup(arn)

@@ -273,7 +273,7 @@ func (s *Server) openTrails(context.Context) (err error) {
 }
 
 func (s *Server) trailAPI() cloudtrail.Config {
-	return cloudtrail.Config{Store: s.store, Trails: s.trails, Lake: s.lake, History: s.history, Insights: s.insights, Bucket: &lateBucket{s}, Catalog: s.catalog}
+	return cloudtrail.Config{Store: s.store, Trails: s.trails, Lake: s.lake, History: s.history, Insights: s.insights, Bucket: &lateBucket{s}, Buckets: s.registry, Catalog: s.catalog}
 }
 
 // goes runs a part in the background and keeps its failure.
