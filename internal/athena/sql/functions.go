@@ -72,16 +72,34 @@ func template(names string, min, max int, t Type, format string) {
 	}
 }
 
+// fill puts arguments into a format, in one pass: what is in an argument, such as
+// a text with a dollar, is no format.
 func fill(format string, a []argument) string {
-	all := make([]string, len(a))
-	for i, x := range a {
-		all[i] = x.sql
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(format, "$")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
+		n, err := strconv.Atoi(rest[:digits])
+		switch {
+		case strings.HasPrefix(rest, "*"):
+			for i, x := range a {
+				if i > 0 {
+					b.WriteString(", ")
+				}
+				b.WriteString(x.sql)
+			}
+			digits = 1
+		case err == nil && n >= 1 && n <= len(a):
+			b.WriteString(a[n-1].sql)
+		default:
+			b.WriteString("$" + rest[:digits])
+		}
+		format = rest[digits:]
 	}
-	out := strings.ReplaceAll(format, "$*", strings.Join(all, ", "))
-	for i := len(a); i >= 1; i-- {
-		out = strings.ReplaceAll(out, "$"+strconv.Itoa(i), a[i-1].sql)
-	}
-	return out
 }
 
 // typed is template with a type that depends on the arguments.
