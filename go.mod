@@ -33,6 +33,8 @@ require (
 	gopkg.in/inf.v0 v0.9.1
 )
 
+require filippo.io/torchwood v0.6.1
+
 require (
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/google/go-tpm v0.9.8 // indirect

@@ -34,7 +34,8 @@ type Config struct {
 	DeliveryInterval time.Duration `help:"How long a log file collects records before it is delivered (1s to 15m)." default:"15s" env:"SPOOR_DELIVERY_INTERVAL"`
 	DigestInterval   time.Duration `help:"Time between digest files (10s to 24h). AWS's is one hour." default:"1h" env:"SPOOR_DIGEST_INTERVAL"`
 	TrailRetention   []string      `help:"Object Lock that trails' files are given: [TRAIL-ARN=]GOVERNANCE:DAYS or [TRAIL-ARN=]COMPLIANCE:DAYS. The trail's bucket must have Object Lock, and its policy allow s3:PutObjectRetention. Without it the bucket's default retention holds." placeholder:"MODE:DAYS" env:"SPOOR_TRAIL_RETENTION"`
-	CheckpointTo     []string      `help:"Where the signed checkpoints of trails are published beside their bucket: file:///directory, s3://bucket/prefix, or an http(s) URL that takes a POST. May be given more than once." placeholder:"URL" env:"SPOOR_CHECKPOINT_TO"`
+	CheckpointTo     []string      `help:"Where the signed checkpoints of trails are published beside their bucket: file:///directory, s3://bucket/prefix, put+http(s)://host/prefix of a server that takes PUT, or an http(s) URL that takes a POST. May be given more than once." placeholder:"URL" env:"SPOOR_CHECKPOINT_TO"`
+	CheckpointTiles  bool          `help:"Publish the hashes of the trails' Merkle trees (tlog-tiles) before the checkpoints, where files can be: 32 bytes a record." default:"true" negatable:"" env:"SPOOR_CHECKPOINT_TILES"`
 	// Notifications are described by notify.Settings.
 	Notifications    string        `help:"JSON file that declares the SNS topics and CloudWatch log groups that trails may send to, and rules whose events go to webhooks, SQS, Kafka and NATS." placeholder:"FILE" env:"SPOOR_NOTIFICATIONS" type:"path"`
 	DataEvents       string        `help:"Record data events when a trail selects them, or always." enum:"selected,always" default:"selected" env:"SPOOR_DATA_EVENTS"`

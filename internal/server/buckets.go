@@ -22,6 +22,7 @@ type trailBucket struct {
 var (
 	_ trail.Bucket = trailBucket{}
 	_ trail.Locker = trailBucket{}
+	_ trail.Opener = &lateBucket{}
 )
 
 func (b trailBucket) Policy(_ context.Context, bucket string) (document, owner string, err error) {
@@ -40,9 +41,17 @@ func options(o trail.PutOptions) objects.PutOptions {
 	return objects.PutOptions{ContentType: o.ContentType, ContentEncoding: o.ContentEncoding, Metadata: o.Metadata, ACL: o.ACL, Encryption: o.Encryption}
 }
 
+func (b trailBucket) Open(ctx context.Context, bucket, key string) (io.ReadCloser, error) {
+	r, _, err := b.store.Get(ctx, bucket, key)
+	return r, missing(err)
+}
+
 func missing(err error) error {
-	if errors.Is(err, objects.ErrNoSuchBucket) {
+	switch {
+	case errors.Is(err, objects.ErrNoSuchBucket):
 		return trail.ErrNoSuchBucket
+	case errors.Is(err, objects.ErrNoSuchKey):
+		return fmt.Errorf("%w: %w", trail.ErrNoObject, err)
 	}
 	return err
 }

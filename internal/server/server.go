@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -200,7 +201,7 @@ func (s *Server) openIdentities(context.Context) error {
 	s.trails, err = trail.Open(trail.Config{Notify: s.notify, Roles: trailRoles{s.directory},
 		Store: s.store, Journal: s.journal, Sealer: sealer, Log: s.log, Now: time.Now,
 		Bucket:           &lateBucket{s},
-		DeliveryInterval: s.cfg.DeliveryInterval, DigestInterval: s.cfg.DigestInterval, CheckpointTo: s.cfg.CheckpointTo, Retention: s.cfg.TrailRetention})
+		DeliveryInterval: s.cfg.DeliveryInterval, DigestInterval: s.cfg.DigestInterval, CheckpointTo: s.cfg.CheckpointTo, NoTiles: !s.cfg.CheckpointTiles, Retention: s.cfg.TrailRetention})
 	return err
 }
 
@@ -214,6 +215,10 @@ func (l *lateBucket) Policy(ctx context.Context, bucket string) (string, string,
 
 func (l *lateBucket) Put(ctx context.Context, bucket, key string, body []byte, o trail.PutOptions) error {
 	return trailBucket{l.s.objects, l.s.registry}.Put(ctx, bucket, key, body, o)
+}
+
+func (l *lateBucket) Open(ctx context.Context, bucket, key string) (io.ReadCloser, error) {
+	return trailBucket{l.s.objects, l.s.registry}.Open(ctx, bucket, key)
 }
 
 func (l *lateBucket) DefaultRetention(bucket string) *trail.Retention {

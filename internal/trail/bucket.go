@@ -3,11 +3,15 @@ package trail
 import (
 	"context"
 	"errors"
+	"io"
 )
 
 // ErrNoSuchBucket is what a Bucket's methods wrap when the bucket is not there.
 // Asking again helps only after somebody made it.
 var ErrNoSuchBucket = errors.New("trail: no such bucket")
+
+// ErrNoObject is what Open wraps for an absent object.
+var ErrNoObject = errors.New("trail: no such object")
 
 // ErrDenied is wrapped when the bucket's policy does not let the service write.
 var ErrDenied = errors.New("trail: the bucket policy denies the delivery")
@@ -31,6 +35,12 @@ type Bucket interface {
 	// Policy returns the bucket's policy document, "" when it has none, and the
 	// account that owns it. ErrNoSuchBucket when there is no such bucket.
 	Policy(ctx context.Context, bucket string) (document, owner string, err error)
+}
+
+// Opener is a Bucket that can be read.
+type Opener interface {
+	// Open reads an object as it is stored: ErrNoObject when it is not there.
+	Open(ctx context.Context, bucket, key string) (io.ReadCloser, error)
 }
 
 // ServicePrincipal is who delivers.

@@ -39,6 +39,8 @@ type Config struct {
 	DeliveryInterval, DigestInterval time.Duration
 	// CheckpointTo are the places that checkpoints are published to (ParsePlace).
 	CheckpointTo []string
+	// NoTiles leaves the trees' tiles out there.
+	NoTiles bool
 	// Notify brings notifications out; nil where trails have none.
 	Notify *notify.Manager
 	// Roles are asked before a trail sends to a log group.
@@ -102,11 +104,11 @@ func newSnapshot(trails map[string]*State) *snapshot {
 func Open(c Config) (*Manager, error) {
 	m := &Manager{cfg: c, keys: newKeyring(c)}
 	for _, name := range c.CheckpointTo {
-		place, err := ParsePlace(name, c.Bucket)
+		p, err := newPublisher(m, name, !c.NoTiles)
 		if err != nil {
-			return nil, fmt.Errorf("a place for checkpoints: %w", err)
+			return nil, err
 		}
-		m.publishers = append(m.publishers, &publisher{m: m, name: name, place: place, wake: make(chan struct{}, 1)})
+		m.publishers = append(m.publishers, p)
 	}
 	var err error
 	if m.retentions, err = parseRetentions(c.Retention); err != nil {
@@ -296,6 +298,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.run.Lock()
 	m.run.ctx = ctx
 	m.run.Unlock()
+	if err := m.dropLeaves(); err != nil {
+		return err
+	}
 	for _, p := range m.publishers {
 		m.run.wg.Go(func() {
 			if err := p.run(ctx); err != nil {

@@ -97,6 +97,19 @@ func (m *memory) Put(ctx context.Context, b, key string, body []byte, o PutOptio
 	return nil
 }
 
+func (m *memory) Open(_ context.Context, b, key string) (io.ReadCloser, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.missing || b != bucket {
+		return nil, ErrNoSuchBucket
+	}
+	o, ok := m.objects[key]
+	if !ok {
+		return nil, ErrNoObject
+	}
+	return io.NopCloser(bytes.NewReader(o.body)), nil
+}
+
 func (m *memory) Policy(_ context.Context, b string) (string, string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -25,6 +23,8 @@ import (
 // before it; a place that cannot be reached gets it later, and holds up
 // nothing.
 //
+// A place that holds files gets the tree's tiles too (tiles.go).
+//
 // Crash story: a checkpoint is noted in the batch that confirms the delivery of
 // its digest, that a place has it after the place took it. A crash in between
 // publishes it again: the same bytes under the same name.
@@ -39,7 +39,8 @@ type Place interface {
 }
 
 // ParsePlace reads the name of a place: file:///directory, s3://bucket/prefix
-// in this server's object storage, or the http(s) URL to post to.
+// in this server's object storage, put+http(s)://host/prefix of a server that
+// takes files by PUT, or the http(s) URL to post checkpoints to.
 func ParsePlace(name string, bucket Bucket) (Place, error) {
 	u, err := url.Parse(name)
 	if err != nil {
@@ -47,79 +48,15 @@ func ParsePlace(name string, bucket Bucket) (Place, error) {
 	}
 	switch {
 	case u.Scheme == "file" && u.Host == "" && filepath.IsAbs(u.Path):
-		return dirPlace(u.Path), nil
+		return filesPlace{dirFiles(u.Path)}, nil
 	case u.Scheme == "s3" && u.Host != "":
-		return bucketPlace{bucket, u.Host, strings.Trim(u.Path, "/")}, nil
+		return filesPlace{bucketFiles{bucket, u.Host, strings.Trim(u.Path, "/")}}, nil
 	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
 		return httpPlace{name, &http.Client{Timeout: publishTimeout}}, nil
+	case (u.Scheme == "put+http" || u.Scheme == "put+https") && u.Host != "" && u.RawQuery == "":
+		return filesPlace{httpFiles{strings.TrimSuffix(strings.TrimPrefix(name, "put+"), "/"), &http.Client{Timeout: publishTimeout}}}, nil
 	}
-	return nil, fmt.Errorf("%q is none of file:///directory, s3://bucket/prefix, http://… and https://…", name)
-}
-
-// names are where a checkpoint is stored below a tree's origin: the newest one
-// under the name that C2SP's tlog-tiles gives it, and each under one of its own,
-// which a place with a retention rule keeps for good.
-func names(c tree.Checkpoint) []string {
-	return []string{path.Join(c.Origin, "checkpoints", fmt.Sprintf("%020d", c.Size)), path.Join(c.Origin, "checkpoint")}
-}
-
-// dirPlace is a directory.
-type dirPlace string
-
-func (d dirPlace) Publish(_ context.Context, c tree.Checkpoint, signed string) error {
-	if err := os.MkdirAll(string(d), 0o755); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(string(d)) // a trail's name must not lead out of it
-	if err != nil {
-		return err
-	}
-	for _, name := range names(c) {
-		if err = writeSynced(root, filepath.FromSlash(name), signed); err != nil {
-			break
-		}
-	}
-	return errors.Join(err, root.Close())
-}
-
-// writeSynced replaces a file, durably.
-func writeSynced(root *os.Root, name, content string) error {
-	dir := filepath.Dir(name)
-	if err := root.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	tmp := name + ".tmp"
-	f, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := root.Rename(tmp, name); err != nil {
-		return err
-	}
-	d, err := root.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// bucketPlace is a bucket of the server's object storage.
-type bucketPlace struct {
-	store          Bucket
-	bucket, prefix string
-}
-
-func (b bucketPlace) Publish(ctx context.Context, c tree.Checkpoint, signed string) error {
-	for _, name := range names(c) {
-		if err := b.store.Put(ctx, b.bucket, path.Join(b.prefix, name), []byte(signed), PutOptions{ContentType: "text/plain; charset=utf-8"}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return nil, fmt.Errorf("%q is none of file:///directory, s3://bucket/prefix, http(s)://… to post to and put+http(s)://… to put files below", name)
 }
 
 // httpPlace takes checkpoints by POST; any answer of 2xx means that it has it.
@@ -152,8 +89,24 @@ type publisher struct {
 	m       *Manager
 	name    string
 	place   Place
+	files   files // nil where the place takes no tiles
 	wake    chan struct{}
 	backoff time.Duration
+	// bare are the trees that get no tiles here for as long as the process runs.
+	bare    map[string]bool
+	recalls map[string]*recalling
+}
+
+func newPublisher(m *Manager, name string, tiles bool) (*publisher, error) {
+	place, err := ParsePlace(name, m.cfg.Bucket)
+	if err != nil {
+		return nil, fmt.Errorf("a place for checkpoints: %w", err)
+	}
+	p := &publisher{m: m, name: name, place: place, wake: make(chan struct{}, 1), bare: map[string]bool{}, recalls: map[string]*recalling{}}
+	if f, ok := place.(filesPlace); ok && tiles {
+		p.files = f.files
+	}
+	return p, nil
 }
 
 // publishedRow is what a place is known to have.
@@ -188,14 +141,16 @@ func (p *publisher) run(ctx context.Context) error {
 	}
 }
 
+// newest is the newest checkpoint of a trail in a region.
+type newest struct {
+	arn, region string
+	checkpointState
+}
+
 // round publishes what the place does not have. It returns how long to wait
 // before the next attempt, 0 when there is nothing left to do.
 func (p *publisher) round(ctx context.Context) (time.Duration, error) {
-	type row struct {
-		arn, region string
-		checkpointState
-	}
-	var rows []row
+	var rows []newest
 	prefix := checkpointPrefix()
 	err := p.m.cfg.Store.Scan(prefix, func(k, v []byte) (bool, error) {
 		arn, rest, ok := kv.DecodeString(k[len(prefix):])
@@ -203,7 +158,7 @@ func (p *publisher) round(ctx context.Context) (time.Duration, error) {
 		if !ok || !ok2 {
 			return false, fmt.Errorf("the key %q is damaged", k)
 		}
-		r := row{arn: arn, region: region}
+		r := newest{arn: arn, region: region}
 		err := kv.DecodeRow(v, &r.checkpointState, &r.Version, formatVersion)
 		rows = append(rows, r)
 		return err == nil, err
@@ -221,7 +176,11 @@ func (p *publisher) round(ctx context.Context) (time.Duration, error) {
 		if has.Number >= r.Number {
 			continue
 		}
-		if err := p.publish(ctx, r.Signed); err != nil {
+		tiles, err := p.publish(ctx, r)
+		if err != nil {
+			if stopped(err) {
+				return 0, err
+			}
 			p.backoff = min(max(2*p.backoff, minBackoff), maxBackoff)
 			p.m.cfg.Log.Warn("a checkpoint could not be published and is tried again", "place", p.name, "trail", r.arn, "region", r.region,
 				"in", p.backoff, "err", err)
@@ -231,24 +190,44 @@ func (p *publisher) round(ctx context.Context) (time.Duration, error) {
 		crashpoint.Here("checkpoint.published")
 		b := p.m.cfg.Store.NewBatch()
 		b.Set(key, kv.MustJSON(publishedRow{formatVersion, r.Number}))
+		if tiles != nil {
+			b.Set(tilesKey(p.name, r.arn, r.region), kv.MustJSON(tiles))
+		}
 		if err := p.m.cfg.Journal.Commit(b); err != nil {
 			return 0, err
+		}
+		if tiles != nil {
+			if err := p.prune(r.arn, r.region); err != nil {
+				return 0, err
+			}
 		}
 	}
 	return 0, nil
 }
 
-func (p *publisher) publish(ctx context.Context, signed string) error {
-	c, err := tree.ParseCheckpoint(signed)
+// publish is one attempt at a checkpoint, with the tiles before it.
+func (p *publisher) publish(ctx context.Context, r *newest) (*tilesRow, error) {
+	c, err := tree.ParseCheckpoint(r.Signed)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !fs.ValidPath(c.Origin) {
-		return fmt.Errorf("the origin %q is no path", c.Origin)
+		return nil, fmt.Errorf("the origin %q is no path", c.Origin)
+	}
+	var tiles *tilesRow
+	if p.files != nil && !p.bare[c.Origin] {
+		tiles, err = p.tiles(ctx, r, c)
+		if errors.Is(err, errNoLeaves) {
+			p.m.cfg.Log.Warn("the place gets checkpoints of the tree without tiles", "place", p.name, "tree", c.Origin, "err", err)
+			p.bare[c.Origin], err = true, nil
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	return p.place.Publish(ctx, c, signed)
+	return tiles, p.place.Publish(ctx, c, r.Signed)
 }
 
 // published wakes the publishers.

@@ -55,11 +55,11 @@ func TestPublish(t *testing.T) {
 		t.Helper()
 		r.m.publishers = nil
 		for _, name := range places {
-			p, err := ParsePlace(name, r.bucket)
+			p, err := newPublisher(r.m, name, true)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.m.publishers = append(r.m.publishers, &publisher{m: r.m, name: name, place: p, wake: make(chan struct{}, 1)})
+			r.m.publishers = append(r.m.publishers, p)
 		}
 	}
 	round := func() (waits []time.Duration) {
@@ -141,7 +141,7 @@ func TestPublish(t *testing.T) {
 func TestParsePlace(t *testing.T) {
 	t.Parallel()
 	for name, ok := range map[string]bool{
-		"file:///var/lib/x": true, "s3://b": true, "s3://b/p/q": true, "http://h:1/x": true, "https://h/": true,
+		"file:///var/lib/x": true, "s3://b": true, "s3://b/p/q": true, "http://h:1/x": true, "https://h/": true, "put+https://h/p": true, "put+http://h:1": true, "put+http://": false, "put+https://h/?x": false,
 		"": false, "file://host/x": false, "relative": false, "s3://": false, "ftp://h/x": false, "http:///x": false, "file:x": false, ":": false,
 	} {
 		if _, err := ParsePlace(name, nil); (err == nil) != ok {

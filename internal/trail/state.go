@@ -120,6 +120,18 @@ func publishedKey(place, arn, region string) []byte {
 	return kv.Key(kv.SpaceDeliver, "published", place, arn, region)
 }
 
+// A row of kind "leaves" holds the leaves of a planned file, by the index of the
+// first; one of kind "tiles" says how far a place has a tree's tiles.
+func leavesPrefix(arn, region string) []byte { return kv.Key(kv.SpaceDeliver, "leaves", arn, region) }
+
+func leavesKey(arn, region string, first uint64) []byte {
+	return kv.AppendUint64(leavesPrefix(arn, region), first)
+}
+
+func tilesKey(place, arn, region string) []byte {
+	return kv.Key(kv.SpaceDeliver, "tiles", place, arn, region)
+}
+
 func runKey(arn string) []byte { return kv.Key(kv.SpaceDeliver, "run", arn) }
 
 func changePrefix(arn string) []byte { return kv.Key(kv.SpaceDeliver, "change", arn) }

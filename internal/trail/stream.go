@@ -213,7 +213,7 @@ func (s *stream) cut(b *kv.Batch, pos uint64) error {
 		First: s.Covered + 1, Last: s.seen, Skipped: s.skipped, Count: s.count, Oldest: s.oldest.UTC().Format(digest.TimeLayout),
 		Newest: s.newest.UTC().Format(digest.TimeLayout), Planned: now, Listed: s.Chain.Open && !s.Chain.Closing, Topic: s.f.set.Topic,
 	}
-	if err := s.grow(&p); err != nil {
+	if err := s.grow(b, &p); err != nil {
 		return err
 	}
 	s.enqueue(b, &p, body)

@@ -27,7 +27,7 @@ import (
 // records after a crash, and comes out the same.
 
 // grow adds the file that is being closed to the tree.
-func (s *stream) grow(p *plan) error {
+func (s *stream) grow(b *kv.Batch, p *plan) error {
 	if !p.Listed {
 		return nil // in no digest, so proven by nobody
 	}
@@ -37,6 +37,7 @@ func (s *stream) grow(p *plan) error {
 	if err := next.Extend(uint64(len(s.leaves)), p.Sums); err != nil {
 		return err
 	}
+	s.keepLeaves(b, s.Tree.Size)
 	s.Tree = next
 	return nil
 }

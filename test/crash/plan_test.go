@@ -43,7 +43,7 @@ var phases = []struct {
 	{"journal", 60, []string{"journal.numbered", "journal.committed"}, nil, false},
 	{"intents", 15, []string{"call.intended", "call.effective", "s3.stored"}, []string{"object arrived", "object applied"}, false},
 	{"delivery", 1, []string{"trail.cut", "trail.planned", "trail.uploaded", "trail.confirmed"}, []string{"log arrived", "log applied"}, false},
-	{"digest", 1, []string{"digest.made", "digest.planned", "digest.uploaded", "digest.confirmed", "checkpoint.published"}, []string{"digest arrived", "digest applied"}, false},
+	{"digest", 1, []string{"digest.made", "digest.planned", "digest.uploaded", "digest.confirmed", "tiles.written", "tiles.complete", "checkpoint.published"}, []string{"digest arrived", "digest applied"}, false},
 	{"index", 15, []string{"history.indexed", "history.committed"}, nil, false},
 	{"rows of the columnar copy", 15, []string{"lake.copied", "lake.rows"}, nil, false},
 	{"files of the columnar copy", 1, []string{"lake.parquet-written", "lake.parquet-not-named", "lake.rows-removed", "lake.merged", "lake.merge-committed"}, nil, false},
