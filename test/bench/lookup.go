@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -32,7 +33,7 @@ const (
 	historyDays      = 89
 	historyUsers     = 1000
 	historyResources = 10_000
-	historyCalls     = 200 // measured calls of one kind
+	historyCalls     = 200 // measured calls of one kind in each repeat
 )
 
 var historyOperations = []struct {
@@ -132,7 +133,28 @@ func fillHistory(ctx context.Context, dir string, p *past, n int) (err error) {
 			}
 		}
 	}
-	return x.WaitFor(ctx, j.Head())
+	if err := x.WaitFor(ctx, j.Head()); err != nil {
+		return err
+	}
+	return compacted(ctx, store)
+}
+
+// compacted waits for the compactions that hours of writing within minutes leave
+// behind: a server has 89 days for them.
+func compacted(ctx context.Context, store *kv.Store) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for quiet := 0; quiet < 5; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if quiet++; store.DB().Metrics().Compact.NumInProgress > 0 {
+			quiet = 0
+		}
+	}
+	return nil
 }
 
 // lookup is one kind of LookupEvents.
@@ -184,13 +206,17 @@ func (l *lookup) input(r *rand.Rand) *cloudtrail.LookupEventsInput {
 // measure calls LookupEvents and returns what each call took, in order, and the
 // processor time of the server for one.
 func (l *lookup) measure(ctx context.Context, c *cloudtrail.Client, pid int, r *rand.Rand) (took []time.Duration, cpu time.Duration, err error) {
-	took = make([]time.Duration, 0, historyCalls)
+	measured := historyCalls * *repeats
+	if l.pages > 0 {
+		measured /= 10 // each reads many pages before
+	}
+	took = make([]time.Duration, 0, measured)
 	before, err := processTime(pid)
 	if err != nil {
 		return nil, 0, err
 	}
 	calls := 0
-	for range historyCalls {
+	for range measured {
 		in := l.input(r)
 		for range l.pages {
 			out, err := c.LookupEvents(ctx, in)
@@ -210,13 +236,39 @@ func (l *lookup) measure(ctx context.Context, c *cloudtrail.Client, pid int, r *
 		if len(out.Events) < l.found {
 			return nil, 0, fmt.Errorf("found %d events, want %d", len(out.Events), l.found)
 		}
-		if l.pages > 0 && len(took) >= historyCalls/10 {
-			break // each has read many pages before
-		}
 	}
 	slices.Sort(took)
 	after, err := processTime(pid)
 	return took, (after - before) / time.Duration(calls), err
+}
+
+// filled makes sure that a server's data directory has n events, and returns
+// what is to be known of them. A file beside the directory, which is written
+// when all of them are there, says what a directory of an earlier run has.
+func filled(ctx context.Context, srv *harness.Server, n int) (*past, error) {
+	sample := srv.Dir + ".ids"
+	switch ids, err := os.ReadFile(sample); {
+	case err == nil:
+		if err := errors.Join(srv.Start(ctx), srv.Stop()); err != nil {
+			return nil, err
+		}
+		p := newPast(srv.Account, srv.Region)
+		p.ids = strings.Fields(string(ids))
+		return p, nil
+	case !errors.Is(err, os.ErrNotExist):
+		return nil, err
+	}
+	if err := os.RemoveAll(srv.Dir); err != nil { // what a run left that was stopped
+		return nil, err
+	}
+	if err := errors.Join(srv.Start(ctx), srv.Stop()); err != nil { // makes the directory and its keys
+		return nil, err
+	}
+	p := newPast(srv.Account, srv.Region)
+	if err := fillHistory(ctx, srv.Dir, p, n); err != nil {
+		return nil, fmt.Errorf("filling event history: %w", err)
+	}
+	return p, os.WriteFile(sample, []byte(strings.Join(p.ids, "\n")), 0o600)
 }
 
 // benchLookup measures LookupEvents over event histories of given sizes.
@@ -229,13 +281,14 @@ func benchLookup(ctx context.Context, dir string, sizes []int) error {
 	columns := make([]column, len(sizes))
 	var names []string
 	for i, n := range sizes {
-		srv := harness.New(*binaryPath, filepath.Join(dir, "lookup-"+strconv.Itoa(n)))
-		if err := errors.Join(srv.Start(ctx), srv.Stop()); err != nil { // makes the directory and its keys
-			return err
+		var args []string
+		if *profiles != "" {
+			args = []string{"--debug", "127.0.0.1:0"}
 		}
-		p := newPast(srv.Account, srv.Region)
-		if err := fillHistory(ctx, srv.Dir, p, n); err != nil {
-			return fmt.Errorf("filling event history: %w", err)
+		srv := harness.New(*binaryPath, filepath.Join(dir, "lookup-"+strconv.Itoa(n)), args...)
+		p, err := filled(ctx, srv, n)
+		if err != nil {
+			return err
 		}
 		began := time.Now()
 		if err := srv.Start(ctx); err != nil {
@@ -248,9 +301,11 @@ func benchLookup(ctx context.Context, dir string, sizes []int) error {
 		// retries, as everybody has them, nobody notices.
 		c := cloudtrail.NewFromConfig(srv.AWS(srv.Profiles["admin"]).Config, func(o *cloudtrail.Options) { o.RetryMaxAttempts = 3 })
 		r := rand.New(rand.NewPCG(1, 1))
-		for _, l := range lookups(p) {
+		s := &side{srv: srv}
+		for k, l := range lookups(p) {
+			profiled := s.profile(fmt.Sprintf("lookup-%d-%02d", n, k))
 			took, cpu, err := l.measure(ctx, c, srv.PID(), r)
-			if err != nil {
+			if err := firstOf(err, profiled()); err != nil {
 				return errors.Join(fmt.Errorf("by %s: %w", l.name, err), srv.Stop())
 			}
 			names = append(names, l.name)

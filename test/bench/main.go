@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -37,6 +38,7 @@ var (
 	repeats    = flag.Int("repeats", 3, "measurements of each cell; the median is printed")
 	only       = flag.Int("only", 0, "measure CQL at this number of connections and nothing else")
 	lookupOnly = flag.String("lookup", "", "measure LookupEvents over event histories of these sizes, separated by commas, and nothing else")
+	keep       = flag.String("keep", "", "directory in which -lookup leaves the event histories, and uses those that are there")
 	profiles   = flag.String("profiles", "", "directory for CPU profiles of the recording server, one a cell")
 	copies     = flag.Int("columnar", 0, "ask the same questions over a trail of so many records as JSON files and as columnar copies, and nothing else")
 	sustained  = flag.Duration("sustained", 0, "measure recording with all readers for this long and nothing else")
@@ -103,7 +105,7 @@ func bench(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return benchLookup(ctx, dir, sizes)
+		return benchLookup(ctx, cmp.Or(*keep, dir), sizes)
 	}
 
 	var sides [3]*side
