@@ -13,12 +13,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"spoor/internal/crashpoint"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
 	"spoor/internal/record"
@@ -31,16 +32,12 @@ const (
 	// DefaultRetention is how long AWS keeps event history (CloudTrail user
 	// guide, "Working with CloudTrail event history").
 	DefaultRetention = 90 * 24 * time.Hour
-	// batchRecords bounds the records of one index commit.
-	batchRecords = 8192
-	// gather is how long records collect before they are indexed, unless somebody
-	// looks for them: the more there are, the fewer keys each takes. More than
-	// gatherRecords would no longer be in the journal's memory.
-	gather        = 100 * time.Millisecond
-	gatherRecords = 4096
-	// cursorEvery is how many records without an index entry are read at most
-	// before the cursor moves all the same.
-	cursorEvery = 16384
+	// flushPause is how long events gather in memory at most before they are
+	// written.
+	flushPause = time.Second
+	// collect is how long records are left to collect before they are taken into
+	// memory, unless somebody looks for them.
+	collect = 100 * time.Millisecond
 	// expiryPause is how often expiry is looked at.
 	expiryPause = time.Hour
 	// idsPause is how long a quiet server keeps ids in memory.
@@ -102,9 +99,9 @@ func appendDay(dst []byte, day uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(dst, byte(kv.SpaceHistory), indexMark), ^day)
 }
 
-func listPrefix(dst []byte, day uint32, code byte, account, region, value string) []byte {
-	dst = append(appendDay(dst, day), code)
-	dst = kv.AppendString(dst, account)
+// listKey names a list, but for the day.
+func listKey(dst []byte, code byte, account, region, value string) []byte {
+	dst = kv.AppendString(append(dst, code), account)
 	dst = kv.AppendString(dst, region)
 	return kv.AppendString(dst, value)
 }
@@ -138,18 +135,18 @@ type Config struct {
 type Index struct {
 	cfg Config
 
-	mu      sync.Mutex
-	reached uint64        // journal number up to which the index is durable
-	moved   chan struct{} // closed when reached moves; nil when nobody waits
+	// flushing is held while what is in memory is written, and when days expire.
+	// It is taken before mu.
+	flushing sync.Mutex
 
-	wanted chan struct{} // somebody waits for what is being gathered
-
-	// work is held while the index is written; it guards what follows.
-	work    sync.Mutex
-	durable uint64          // of the cursor
-	days    map[uint32]bool // days whose first number is kept
-
-	ids ids
+	mu      sync.Mutex // guards what follows, and is never held during a write
+	reached uint64     // journal number up to which everything is in memory or written
+	durable uint64     // of the cursor
+	days    []uint32   // days with events, ascending; changed by replacing it
+	fresh   *generation
+	writing *generation // what is being written, or could not be; nil when there is none
+	ids     ids
+	key     []byte // a buffer
 }
 
 // Open reads where the index stands. Run brings it forward.
@@ -184,11 +181,11 @@ func Open(c Config) (*Index, error) {
 			return nil, err
 		}
 	}
-	x := &Index{cfg: c, reached: min(idsAt, at), durable: at, days: map[uint32]bool{}, wanted: make(chan struct{}, 1)}
+	x := &Index{cfg: c, reached: min(idsAt, at), durable: at, fresh: newGeneration(), ids: ids{seed: maphash.MakeSeed()}}
 	prefix := []byte{byte(kv.SpaceHistory), dayMark}
 	err = c.Store.Scan(prefix, func(k, _ []byte) (bool, error) {
 		if len(k) == 6 {
-			x.days[binary.BigEndian.Uint32(k[2:])] = true
+			x.days = append(x.days, binary.BigEndian.Uint32(k[2:])) // in order
 		}
 		return true, nil
 	})
@@ -201,9 +198,21 @@ func Open(c Config) (*Index, error) {
 // Run indexes until ctx ends and then returns nil. An error means that the
 // journal cannot be written any more.
 func (x *Index) Run(ctx context.Context) error {
-	var expire time.Time
+	var expire, flush time.Time // when to; no time to flush when nothing is gathered
 	for ctx.Err() == nil {
-		err := x.catchUp(ctx)
+		err := x.absorb(ctx, x.cfg.Journal.Head())
+		lists, ids := x.gathered()
+		switch now := time.Now(); {
+		case err != nil:
+		case lists && flush.IsZero():
+			flush = now.Add(flushPause)
+		case !lists:
+			flush = time.Time{}
+		}
+		if err == nil && (x.due() || lists && !time.Now().Before(flush)) {
+			err = x.flush(false)
+			lists, flush = false, time.Time{}
+		}
 		if now := x.cfg.Now(); err == nil && !now.Before(expire) {
 			err = x.Expire()
 			expire = now.Add(expiryPause)
@@ -217,59 +226,43 @@ func (x *Index) Run(ctx context.Context) error {
 			continue
 		}
 		limit := expiryPause
-		if x.ids.len() > 0 {
+		switch {
+		case lists:
+			limit = max(time.Until(flush), 0)
+		case ids:
 			limit = idsPause
 		}
-		timed, cancel := context.WithTimeout(ctx, limit)
-		_, err = x.cfg.Journal.Wait(timed, x.position())
-		cancel()
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			if err := x.writeIDs(); err != nil {
+		if err := x.await(ctx, limit, !lists && ids); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return x.flush(true)
+}
+
+// await waits for records and then for more of them, at most for limit. When
+// none come and quiet is set, the ids are written.
+func (x *Index) await(ctx context.Context, limit time.Duration, quiet bool) error {
+	after := x.position()
+	timed, cancel := context.WithTimeout(ctx, limit)
+	_, err := x.cfg.Journal.Wait(timed, after)
+	cancel()
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		if quiet {
+			if err := x.flush(true); err != nil {
 				x.cfg.Log.Error("ids of event history cannot be written", "err", err)
 			}
 		}
-		if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
-			return err
-		}
-		if err == nil {
-			x.gather(ctx)
-		}
-	}
-	return x.writeIDs()
-}
-
-// writeIDs writes the ids that are in memory.
-func (x *Index) writeIDs() error {
-	x.work.Lock()
-	defer x.work.Unlock()
-	if x.ids.len() == 0 {
 		return nil
 	}
-	b := x.cfg.Store.NewBatch()
-	x.ids.write(b, nil)
-	journal.SetCursor(b, idsCursor, x.position())
-	if err := x.cfg.Journal.Commit(b); err != nil {
-		return fmt.Errorf("indexing event history: %w", err)
+	if err != nil {
+		return err
 	}
-	x.ids.clear()
-	return nil
-}
-
-// gather lets records collect.
-func (x *Index) gather(ctx context.Context) {
-	timed, cancel := context.WithTimeout(ctx, gather)
+	timed, cancel = context.WithTimeout(ctx, min(limit, collect))
 	defer cancel()
-	enough := make(chan struct{})
-	go func() {
-		defer close(enough)
-		_, _ = x.cfg.Journal.Wait(timed, x.position()+gatherRecords) // its end is no error
-	}()
-	select {
-	case <-x.wanted:
-		cancel()
-		<-enough
-	case <-enough:
+	if _, err = x.cfg.Journal.Wait(timed, after+absorbRecords-1); errors.Is(err, context.DeadlineExceeded) {
+		return nil
 	}
+	return err
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -287,108 +280,15 @@ func (x *Index) position() uint64 {
 	return x.reached
 }
 
-// catchUp indexes up to the journal's head.
-func (x *Index) catchUp(ctx context.Context) error {
-	for head := x.cfg.Journal.Head(); x.position() < head && ctx.Err() == nil; {
-		if err := x.indexBatch(head); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// indexBatch indexes the next records, at most batchRecords of them with an
-// entry and cursorEvery in all.
-func (x *Index) indexBatch(head uint64) error {
-	x.work.Lock()
-	defer x.work.Unlock()
-	b := x.cfg.Store.NewBatch()
-	at, indexed, read := x.position(), 0, 0
-	var key []byte
-	found, fresh := lists{}, gathered{}
-	var newDays []uint32
-	var err error
-	err = x.cfg.Journal.Read(at, head, func(it journal.Item) (bool, error) {
-		at = it.Seq
-		read++
-		management := it.Category == record.Management
-		if management {
-			fresh.add(it.Field(record.FieldAccount), it.Field(record.FieldRegion), it.Field(record.FieldEventID), position{it.Time.UnixMilli(), it.Seq})
-			indexed++
-		}
-		if it.Seq <= x.durable {
-			return indexed < batchRecords && read < cursorEvery, nil // but for its id it is in the index
-		}
-		day := dayOf(it.Time)
-		if !x.days[day] {
-			x.days[day] = true
-			newDays = append(newDays, day)
-			b.Set(dayKey(day), kv.AppendUint64(nil, it.Seq))
-		}
-		if management {
-			key = put(found, key, day, &it)
-		}
-		if it.Category == record.Insight {
-			if key, err = putInsight(b, found, key, day, &it); err != nil {
-				return false, err
-			}
-			indexed++
-		}
-		return indexed < batchRecords && read < cursorEvery, nil
-	})
-	if at < head && read == 0 {
-		at = head // the rest was trimmed
-	}
-	found.write(b)
-	n := x.ids.len() + len(fresh.list)
-	full := err == nil && n >= x.cfg.idsBatch
-	if full {
-		x.ids.write(b, fresh.list)
-	}
-	if err == nil && (!b.Empty() || at >= x.durable+cursorEvery) {
-		if full || n == 0 {
-			journal.SetCursor(b, idsCursor, at)
-		}
-		at := max(at, x.durable)
-		journal.SetCursor(b, Cursor, at)
-		crashpoint.Here("history.indexed")
-		if err = x.cfg.Journal.Commit(b); err == nil {
-			crashpoint.Here("history.committed")
-			x.durable = at
-		}
-	} else {
-		err = errors.Join(err, b.Close())
-	}
-	if err != nil {
-		for _, d := range newDays {
-			delete(x.days, d)
-		}
-		return fmt.Errorf("indexing event history: %w", err)
-	}
-	if full {
-		x.ids.clear()
-	} else if len(fresh.list) > 0 {
-		x.ids.add(fresh.list)
-	}
-	x.mu.Lock()
-	x.reached = at
-	if x.moved != nil {
-		close(x.moved)
-		x.moved = nil
-	}
-	x.mu.Unlock()
-	return nil
-}
-
 // put adds one event to its lists, but for that of its id, and returns the buffer.
-func put(found lists, key []byte, day uint32, it *journal.Item) []byte {
+func put(found lists, key []byte, it *journal.Item) []byte {
 	account, region := it.Field(record.FieldAccount), it.Field(record.FieldRegion)
 	pos := position{it.Time.UnixMilli(), it.Seq}
 	add := func(a Attribute, value string) {
 		if value == "" && a != ByTime {
 			return
 		}
-		key = listPrefix(key[:0], day, attributeCode[a], account, region, value)
+		key = listKey(key[:0], attributeCode[a], account, region, value)
 		found.add(key, pos)
 	}
 	add(ByTime, "")
@@ -407,28 +307,17 @@ func put(found lists, key []byte, day uint32, it *journal.Item) []byte {
 	return key
 }
 
-// putInsight writes the keys of an Insights event and returns the buffer.
-func putInsight(b *kv.Batch, found lists, key []byte, day uint32, it *journal.Item) ([]byte, error) {
-	r, err := record.ParseInsight(it.JSON)
-	if err != nil {
-		return key, fmt.Errorf("record %d: %w", it.Seq, err)
-	}
+// putInsight adds an Insights event to its lists and returns the buffer.
+func putInsight(found lists, key []byte, it *journal.Item, r *record.InsightRecord) []byte {
 	bit := byte(insightBit)
 	if r.Source != "" {
 		bit = dataInsightBit
 	}
-	pos := position{it.Time.UnixMilli(), it.Seq}
 	for i, value := range []string{"", r.EventID, r.Details.EventName, r.Details.EventSource} {
-		a := insightAttributes[i]
-		key = listPrefix(key[:0], day, attributeCode[a]|bit, r.AccountID, r.Region, r.Source+value)
-		if a == ByEventID {
-			key = pos.append(key)
-			b.Set(key, nil)
-			continue
-		}
-		found.add(key, pos)
+		key = listKey(key[:0], attributeCode[insightAttributes[i]]|bit, r.AccountID, r.Region, r.Source+value)
+		found.add(key, position{it.Time.UnixMilli(), it.Seq})
 	}
-	return key, nil
+	return key
 }
 
 func readOnlyText(v bool) string {
@@ -479,11 +368,11 @@ func BareName(arn string) string {
 // where nothing needs it any more. Records of the oldest kept day that are past
 // retention are hidden by Lookup.
 func (x *Index) Expire() error {
-	if err := x.writeIDs(); err != nil { // they hold the journal
+	x.flushing.Lock()
+	defer x.flushing.Unlock()
+	if err := x.flushLocked(true); err != nil { // ids hold the journal
 		return err
 	}
-	x.work.Lock()
-	defer x.work.Unlock()
 	oldest := dayOf(x.cfg.Now().Add(-x.cfg.Retention))
 	b := x.cfg.Store.NewBatch()
 	trim := x.position()
@@ -512,40 +401,14 @@ func (x *Index) Expire() error {
 	if err := x.cfg.Journal.Commit(b); err != nil {
 		return fmt.Errorf("expiring event history: %w", err)
 	}
-	for day := range x.days {
-		if day < oldest {
-			delete(x.days, day)
-		}
-	}
+	x.mu.Lock()
+	i, _ := slices.BinarySearch(x.days, oldest)
+	x.days = slices.Clone(x.days[i:])
+	x.mu.Unlock()
 	to, err := x.cfg.Journal.Trim(trim)
 	if err != nil {
 		return fmt.Errorf("trimming the journal: %w", err)
 	}
 	x.cfg.Log.Info("event history expired", "before", time.Unix(int64(oldest)*86400, 0).UTC(), "journal_trimmed_to", to)
 	return nil
-}
-
-// WaitFor returns when the index has everything up to a journal number.
-func (x *Index) WaitFor(ctx context.Context, seq uint64) error {
-	for {
-		x.mu.Lock()
-		if x.reached >= seq {
-			x.mu.Unlock()
-			return nil
-		}
-		if x.moved == nil {
-			x.moved = make(chan struct{})
-		}
-		ch := x.moved
-		x.mu.Unlock()
-		select {
-		case x.wanted <- struct{}{}:
-		default:
-		}
-		select {
-		case <-ch:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }

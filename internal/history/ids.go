@@ -2,8 +2,8 @@ package history
 
 import (
 	"bytes"
+	"hash/maphash"
 	"slices"
-	"sync"
 
 	"spoor/internal/kv"
 )
@@ -19,77 +19,58 @@ const (
 	idsBatch = 65536
 )
 
-// ids are the ids that are not written yet.
+// ids are the ids that are not written yet, in few pieces of memory.
 type ids struct {
-	mu   sync.RWMutex
-	list []id
+	list  []id // elements are never changed
+	arena []byte
+	seed  maphash.Seed
 }
 
 type id struct {
-	key []byte // the list's prefix without the day
+	key []byte // the list's key
+	sum uint64 // of the key
 	at  position
 }
 
-func idKey(dst []byte, account, region, id string) []byte {
-	return kv.AppendString(kv.AppendString(kv.AppendString(dst, account), region), id)
-}
-
 // find looks at all of them: an id is looked up far less often than made.
-func (i *ids) find(account, region, id string) (position, bool) {
-	key := idKey(nil, account, region, id)
-	i.mu.RLock()
-	defer i.mu.RUnlock()
+func (i *ids) find(key []byte) (position, bool) {
+	sum := maphash.Bytes(i.seed, key)
 	for k := range i.list {
-		if bytes.Equal(i.list[k].key, key) {
-			return i.list[k].at, true
+		if x := &i.list[k]; x.sum == sum && bytes.Equal(x.key, key) {
+			return x.at, true
 		}
 	}
 	return position{}, false
 }
 
-func (i *ids) len() int {
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	return len(i.list)
+func (i *ids) len() int { return len(i.list) }
+
+func (i *ids) add(account, region, event string, p position) {
+	need := 1 + len(account) + len(region) + len(event)
+	if need = 2*need + 6; need > cap(i.arena)-len(i.arena) { // every byte may need an escape
+		i.arena = make([]byte, 0, max(16<<10, need))
+	}
+	at := len(i.arena)
+	i.arena = listKey(i.arena, attributeCode[ByEventID], account, region, event)
+	key := i.arena[at:len(i.arena):len(i.arena)]
+	i.list = append(i.list, id{key, maphash.Bytes(i.seed, key), p})
 }
 
-func (i *ids) add(list []id) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.list = append(i.list, list...)
+// forget forgets the first n.
+func (i *ids) forget(n int) {
+	i.list = slices.Clone(i.list[n:])
+	if len(i.list) == 0 {
+		i.list, i.arena = nil, nil
+	}
 }
 
-func (i *ids) clear() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.list = nil
-}
-
-// write puts all ids and those of list into a batch, in the keys' order.
-func (i *ids) write(b *kv.Batch, list []id) {
-	i.mu.RLock()
-	all := slices.Concat(i.list, list)
-	i.mu.RUnlock()
-	slices.SortFunc(all, func(a, b id) int { return bytes.Compare(a.key, b.key) })
+// writeIDs puts ids into a batch, in the keys' order.
+func writeIDs(b *kv.Batch, list []id) {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b id) int { return bytes.Compare(a.key, b.key) })
 	var key []byte
-	for _, x := range all {
-		key = append(appendDay(key[:0], dayOfMS(x.at.ms)), attributeCode[ByEventID])
-		b.Set(x.at.append(append(key, x.key...)), nil)
+	for _, x := range list {
+		key = append(appendDay(key[:0], dayOfMS(x.at.ms)), x.key...)
+		b.Set(x.at.append(key), nil)
 	}
-}
-
-// gathered are the ids of one commit, in few pieces of memory.
-type gathered struct {
-	list  []id
-	arena []byte
-}
-
-func (g *gathered) add(account, region, event string, p position) {
-	need := len(account) + len(region) + len(event)
-	if need = 2*need + 6; need > cap(g.arena)-len(g.arena) { // every byte may need an escape
-		g.arena = make([]byte, 0, max(16<<10, need))
-	}
-	at := len(g.arena)
-	g.arena = idKey(g.arena, account, region, event)
-	g.list = append(g.list, id{g.arena[at:len(g.arena):len(g.arena)], p})
 }

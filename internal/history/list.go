@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"container/heap"
 	"encoding/binary"
 	"errors"
@@ -27,17 +28,20 @@ func (p position) newer(o position) bool {
 	return p.ms > o.ms || p.ms == o.ms && p.seq > o.seq
 }
 
+// compare is newer for sorting.
+func compare(a, b position) int {
+	return cmp.Or(cmp.Compare(b.ms, a.ms), cmp.Compare(b.seq, a.seq))
+}
+
 // slotEnd is the newest position in p's slot.
 func (p position) slotEnd() position {
 	return position{p.ms/slotMS*slotMS + slotMS - 1, ^uint64(0)}
 }
 
-// lists gathers the positions of one commit, by the lists' prefixes and slots.
+// lists are what is gathered in memory, by listKey, in the journal's order.
 type lists map[string]*[]position
 
-// add adds an event; key is the list's prefix, and is used as a buffer.
 func (l lists) add(key []byte, p position) {
-	key = kv.AppendUint64(key, uint64(p.ms/slotMS))
 	have := l[string(key)] // does not allocate
 	switch {
 	case have == nil:
@@ -47,27 +51,24 @@ func (l lists) add(key []byte, p position) {
 	}
 }
 
-// write puts the pieces into a batch.
+// write puts the lists into a batch, each as a piece a slot.
 func (l lists) write(b *kv.Batch) {
 	var k, v []byte
+	var list []position
 	for key, gathered := range l {
-		list := *gathered
-		slices.SortFunc(list, func(a, b position) int {
-			switch {
-			case a.newer(b):
-				return -1
-			case b.newer(a):
-				return 1
+		list = append(list[:0], *gathered...) // which lookups read
+		slices.SortFunc(list, compare)
+		for len(list) > 0 {
+			n := 1
+			for v = v[:0]; n < len(list) && list[n].ms/slotMS == list[0].ms/slotMS; n++ {
+				v = binary.AppendUvarint(v, uint64(list[n-1].ms-list[n].ms))
+				v = binary.AppendVarint(v, int64(list[n-1].seq-list[n].seq))
 			}
-			return 0
-		})
-		k = list[0].append(append(k[:0], key[:len(key)-8]...))
-		v = v[:0]
-		for i := 1; i < len(list); i++ {
-			v = binary.AppendUvarint(v, uint64(list[i-1].ms-list[i].ms))
-			v = binary.AppendVarint(v, int64(list[i-1].seq-list[i].seq))
+			k = append(appendDay(k[:0], dayOfMS(list[0].ms)), key...)
+			k = list[0].append(k)
+			b.Set(k, v)
+			list = list[n:]
 		}
-		b.Set(k, v)
 	}
 }
 

@@ -25,7 +25,8 @@ func TestList(t *testing.T) {
 	const day = 20_000
 	for round := range 20 {
 		name := string(rune('a' + round))
-		prefix := listPrefix(nil, day, attributeCode[ByEventName], "123456789012", "us-east-1", name)
+		key := listKey(nil, attributeCode[ByEventName], "123456789012", "us-east-1", name)
+		prefix := append(dayPrefix(day), key...)
 		var all []position
 		seq, ms := uint64(1), int64(day)*86_400_000
 		for range 1 + random.IntN(20) {
@@ -37,8 +38,8 @@ func TestList(t *testing.T) {
 				if random.IntN(10) == 0 { // an event alone, as all once were
 					b.Set(p.append(slices.Clone(prefix)), nil)
 				} else {
-					l.add(slices.Clone(prefix), p)
-					l.add(slices.Clone(prefix), p)
+					l.add(key, p)
+					l.add(key, p)
 				}
 				seq += uint64(1 + random.IntN(3))
 			}

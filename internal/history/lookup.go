@@ -95,13 +95,13 @@ func (q *Query) parseToken() (p position, err error) {
 	return p, nil
 }
 
-// Lookup finds events. It first waits until the index has what was in the
+// Lookup finds events. It first takes into memory what was in the
 // journal when it was called, so that a caller finds its own calls. Pages are
 // stable: an event that comes in between is newer than every token's position
 // and on no later page.
 func (x *Index) Lookup(ctx context.Context, q Query) (Page, error) {
-	if err := x.WaitFor(ctx, x.cfg.Journal.Head()); err != nil {
-		return Page{}, fmt.Errorf("waiting for event history: %w", err)
+	if err := x.absorb(ctx, x.cfg.Journal.Head()); err != nil {
+		return Page{}, fmt.Errorf("reading event history: %w", err)
 	}
 	if q.Max <= 0 || q.Max > MaxResults {
 		q.Max = MaxResults
@@ -162,72 +162,91 @@ func (x *Index) Lookup(ctx context.Context, q Query) (Page, error) {
 	return page, nil
 }
 
-// collect reads up to q.Max+1 positions from the index, day after day. Days
-// without a matching event are passed over by a seek each.
+// collect gives up to q.Max+1 positions, from memory and, day after day, from
+// the store.
 func (x *Index) collect(q Query, code byte, from position, after *position, floor time.Time) ([]position, error) {
-	floorMS := max(floor.UnixMilli(), 0)
+	key := listKey(nil, code, q.Account, q.Region, q.Value)
+	oldest := position{ms: max(floor.UnixMilli(), 0)}
+	if after != nil {
+		if from.seq == 0 { // the event before it in the order
+			from = position{from.ms - 1, ^uint64(0)}
+		} else {
+			from.seq--
+		}
+	}
+	// Memory first: what is not there any more by then is in the store, and what
+	// is found twice counts once.
+	x.mu.Lock()
+	days := x.days
 	if code == attributeCode[ByEventID] {
-		// Memory first: what is not there any more by then is in the index.
-		if p, ok := x.ids.find(q.Account, q.Region, q.Value); ok {
-			if p.newer(from) || after != nil && p == *after || p.ms < floorMS {
+		if p, ok := x.ids.find(key); ok {
+			x.mu.Unlock()
+			if p.newer(from) || oldest.newer(p) {
 				return nil, nil
 			}
 			return []position{p}, nil
 		}
 	}
+	out := x.newest(key, from, oldest, q.Max+1)
+	x.mu.Unlock()
+	if len(out) > q.Max {
+		oldest = out[q.Max]
+	}
+	stored, err := x.stored(key, days, from, oldest, q.Max+1)
+	if err != nil {
+		return nil, err
+	}
+	if len(out) > 0 {
+		out = append(out, stored...)
+		slices.SortFunc(out, compare)
+		out = slices.Compact(out)
+		return out[:min(len(out), q.Max+1)], nil
+	}
+	return stored, nil
+}
+
+// stored gives the newest events of a list that are in the store and between
+// two positions, at most limit of them, newest first. Days without an event of
+// the list are passed over by a seek each.
+func (x *Index) stored(key []byte, days []uint32, from, to position, limit int) (out []position, err error) {
 	it, err := x.cfg.Store.DB().NewIter(&pebble.IterOptions{
 		LowerBound: []byte{byte(kv.SpaceHistory), indexMark}, UpperBound: []byte{byte(kv.SpaceHistory), indexMark + 1},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading event history: %w", err)
 	}
-	var out []position
-	newest := dayOf(time.UnixMilli(min(from.ms, 1<<45)))
-	if first, ok := firstDay(it); ok {
-		newest = min(newest, first)
-	}
+	defer func() {
+		if e := errors.Join(err, it.Close()); e != nil {
+			out, err = nil, fmt.Errorf("reading event history: %w", e)
+		}
+	}()
 	var prefix []byte
-	for day := newest; ; day-- {
-		prefix = listPrefix(prefix[:0], day, code, q.Account, q.Region, q.Value)
-		begin := from
-		if newestOf := (position{int64(day+1)*86_400_000 - 1, ^uint64(0)}); begin.newer(newestOf) {
-			begin = newestOf
+	for _, day := range slices.Backward(days) {
+		begin, end := int64(day)*86_400_000, int64(day+1)*86_400_000-1
+		if begin > from.ms {
+			continue
+		}
+		if end < to.ms {
+			break
+		}
+		prefix = append(appendDay(prefix[:0], day), key...)
+		first := from
+		if newest := (position{end, ^uint64(0)}); first.newer(newest) {
+			first = newest
 		}
 		enough := false
-		err := readList(it, prefix, begin, func(p position) bool {
-			switch {
-			case after != nil && p == *after:
-				return true
-			case p.ms < floorMS:
-				enough = true
-			default:
+		err := readList(it, prefix, first, func(p position) bool {
+			if enough = to.newer(p); !enough {
 				out = append(out, p)
-				enough = len(out) > q.Max
+				enough = len(out) == limit
 			}
 			return !enough
 		})
-		if err != nil {
-			return nil, errors.Join(err, it.Close())
+		if err != nil || enough {
+			return out, err
 		}
-		if enough {
-			break
-		}
-		if day == 0 || int64(day)*86_400_000 <= floorMS {
-			break
-		}
-	}
-	if err := errors.Join(it.Error(), it.Close()); err != nil {
-		return nil, fmt.Errorf("reading event history: %w", err)
 	}
 	return out, nil
-}
-
-// firstDay is the newest day with any event.
-func firstDay(it *pebble.Iterator) (uint32, bool) {
-	if !it.First() || len(it.Key()) < 6 {
-		return 0, false
-	}
-	return ^binary.BigEndian.Uint32(it.Key()[2:]), true
 }
 
 func hasPrefix(b, prefix []byte) bool {

@@ -44,7 +44,7 @@ var phases = []struct {
 	{"intents", 15, []string{"call.intended", "call.effective", "s3.stored"}, []string{"object arrived", "object applied"}, false},
 	{"delivery", 1, []string{"trail.cut", "trail.planned", "trail.uploaded", "trail.confirmed"}, []string{"log arrived", "log applied"}, false},
 	{"digest", 1, []string{"digest.made", "digest.planned", "digest.uploaded", "digest.confirmed", "tiles.written", "tiles.complete", "checkpoint.published"}, []string{"digest arrived", "digest applied"}, false},
-	{"index", 15, []string{"history.indexed", "history.committed"}, nil, false},
+	{"index", 1, []string{"history.indexed", "history.committed"}, nil, false},
 	{"rows of the columnar copy", 15, []string{"lake.copied", "lake.rows"}, nil, false},
 	{"files of the columnar copy", 1, []string{"lake.parquet-written", "lake.parquet-not-named", "lake.rows-removed", "lake.merged", "lake.merge-committed"}, nil, false},
 	{"stream into the columnar copy", 1, []string{"lake.streamed", "lake.stream-committed"}, nil, true},
