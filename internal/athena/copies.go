@@ -8,8 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"spoor/internal/athena/serde"
+	"spoor/internal/athena/sql"
 	"spoor/internal/columnar"
 	"spoor/internal/engine/duckdb"
 	"spoor/internal/glue"
@@ -25,14 +28,70 @@ import (
 type relation struct {
 	duckdb.Relation
 	copied *duckdb.Relation // nil where nothing has a copy
-	view   *columnar.View   // nil for tables that have none
+	// prefixes are those that the query takes where anything is copied.
+	prefixes []duckdb.Prefix
+	view     *columnar.View // nil for tables that have none
 	// release lets go of a federated event data store; nil for others.
 	release func()
 }
 
 type relations []relation
 
-// plain are the relations without copies, and best those with.
+// hourOf is what a query of times by day or hour takes of them: the length of
+// 2026-11-04T10.
+const hourOf = 13
+
+// prefixesOf are the prefixes that copies of a table's files have: of the time,
+// which is another text in almost every record, while most questions want its
+// day or hour.
+func prefixesOf(t *glue.Table, columns []sql.Column) []duckdb.Prefix {
+	format, err := serde.FormatOf(t)
+	if err != nil || format != serde.CloudTrail {
+		return nil
+	}
+	p := duckdb.Prefix{Of: "eventtime", Length: hourOf}
+	found := false
+	for i, c := range columns {
+		switch {
+		case strings.EqualFold(c.Name, p.Column()):
+			return nil
+		case i < len(t.Columns) && c.Name == p.Of && c.Type.Name == "varchar" && len(c.Type.Params) == 0:
+			found = true
+		}
+	}
+	if !found {
+		return nil
+	}
+	return []duckdb.Prefix{p}
+}
+
+// takenPrefixes are those of a table's prefixes that a query takes.
+func takenPrefixes(t *glue.Table, q *sql.Rewritten, own []duckdb.Column) (out []duckdb.Prefix, err error) {
+	columns, err := tableColumns(t)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range prefixesOf(t, columns) {
+		if mentions(q.Prefixed, p.Column()) && slices.ContainsFunc(own, func(c duckdb.Column) bool { return c.Name == p.Of }) {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+// withPrefixes tells the rewriting of the columns' prefixes.
+func withPrefixes(columns []sql.Column, prefixes []duckdb.Prefix) {
+	for _, p := range prefixes {
+		for i := range columns {
+			if columns[i].Name == p.Of {
+				columns[i].Prefix = sql.Prefix{Column: p.Column(), Length: p.Length}
+			}
+		}
+	}
+}
+
+// plain are the relations without copies, and best those with, which have the
+// columns' prefixes too.
 func (rs relations) plain() []duckdb.Relation {
 	var out []duckdb.Relation
 	for _, r := range rs {
@@ -47,6 +106,7 @@ func (rs relations) best() (out []duckdb.Relation, copied bool) {
 		if r.copied != nil {
 			out[i], copied = *r.copied, true
 		}
+		out[i].Prefixes = r.prefixes
 	}
 	return out, copied
 }
@@ -95,8 +155,8 @@ func (s *Service) shape(t *glue.Table) (columnar.Shape, error) {
 	if err != nil {
 		return columnar.Shape{}, err
 	}
+	out := columnar.Shape{Prefixes: prefixesOf(t, all)}
 	all = all[:len(t.Columns)]
-	var out columnar.Shape
 	var index []int
 	for i, c := range all {
 		out.Columns = append(out.Columns, duckdb.Column{Name: c.Name, Type: c.Type.DuckDB()})
@@ -111,7 +171,8 @@ func (s *Service) shape(t *glue.Table) (columnar.Shape, error) {
 		Serde, Input  string
 		Params, Table map[string]string
 		Columns       []glue.Column
-	}{copyFormat, t.Serde, t.InputFormat, t.SerdeParams, readingParameters(t), withoutComments(t.Columns)})
+		Prefixes      []duckdb.Prefix `json:",omitempty"`
+	}{copyFormat, t.Serde, t.InputFormat, t.SerdeParams, readingParameters(t), withoutComments(t.Columns), out.Prefixes})
 	if err != nil {
 		return out, fmt.Errorf("naming a table's shape: %w", err)
 	}

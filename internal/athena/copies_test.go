@@ -16,6 +16,7 @@ import (
 
 	"spoor/internal/call"
 	"spoor/internal/columnar"
+	"spoor/internal/glue"
 )
 
 // copies gives the bench columnar copies, made in the background.
@@ -139,6 +140,18 @@ var sameEitherWay = []string{
 	`SELECT array_agg(eventid ORDER BY eventid), awsregion FROM %[1]s WHERE readonly = 'true' GROUP BY awsregion ORDER BY awsregion`,
 	`SELECT sharedeventid, vpcendpointid, eventcategory, apiversion FROM %[1]s ORDER BY eventid`,
 	`SELECT CASE WHEN errorcode IS NULL THEN 'ok' ELSE errorcode END AS outcome, approx_distinct(eventid) FROM %[1]s GROUP BY 1 ORDER BY 1`,
+	`SELECT substr(eventtime, 1, 13) AS hour, count(*) FROM %[1]s GROUP BY 1 ORDER BY 1`,
+	`SELECT substr(eventtime, 1, 10), eventsource, eventname, count(*) AS n FROM %[1]s GROUP BY 1, 2, 3 ORDER BY 1, n DESC, 2, 3`,
+	`SELECT substr(eventtime, 1, 10), "timestamp", max(eventtime) FROM %[1]s GROUP BY 1, 2 ORDER BY 1, 2`,
+	`SELECT eventid, substr(eventtime, 1, 4), substr(eventtime, 1, 16) FROM %[1]s WHERE substr(eventtime, 1, 13) >= '2024-01-02T05'`,
+	`SELECT eventid, eventtime FROM %[1]s WHERE substr(eventtime, 1, 10) = '2024-01-02' LIMIT 9`,
+	`SELECT DISTINCT substr(eventtime, 1, 10) FROM %[1]s ORDER BY substr(eventtime, 1, 10) DESC`,
+	`SELECT substr(eventtime, 1, 10) FROM %[1]s GROUP BY eventtime ORDER BY 1`,
+	`SELECT eventname FROM %[1]s GROUP BY substr(eventtime, 1, 10)`,
+	`SELECT substr(eventtime, 1, 13) FROM %[1]s GROUP BY substr(eventtime, 1, 10)`,
+	`SELECT substr(a.eventtime, 1, 10), substr(b.eventtime, 1, 13), count(*) FROM %[1]s a LEFT JOIN %[1]s b ON a.eventid = b.eventid AND b.errorcode IS NULL GROUP BY 1, 2 ORDER BY 1, 2`,
+	`SELECT a.eventid FROM %[1]s a WHERE EXISTS (SELECT 1 FROM %[1]s b WHERE substr(b.eventtime, 1, 13) = substr(a.eventtime, 1, 13) AND b.eventid <> a.eventid AND b.errorcode = 'AccessDenied') ORDER BY 1`,
+	`WITH x AS (SELECT * FROM %[1]s) SELECT substr(eventtime, 1, 10), count(*) FROM x GROUP BY 1 ORDER BY 1`,
 	`SELECT 1/0 FROM %[1]s`,
 	`SELECT CAST(eventname AS integer) FROM %[1]s WHERE eventname = 'GetObject'`,
 	`SELECT json_parse(errormessage) FROM %[1]s WHERE errorcode IS NOT NULL`,
@@ -208,7 +221,8 @@ func TestCopiesGiveTheSameAnswers(t *testing.T) {
 	// All queries over one table, and each over some of the others.
 	queries := append(over("projected", 1, 0), "SELECT eventid, eventtime FROM narrow", "SELECT eventname FROM narrow", "SELECT region, \"timestamp\", count(*) FROM projected GROUP BY 1, 2 ORDER BY 1, 2",
 		"SELECT eventid, region FROM projected WHERE region = 'eu-west-1' AND \"timestamp\" IN ('2024/01/01', '2024/01/03')", "SELECT useridentity_as_string FROM typed ORDER BY eventid",
-		"SELECT p.eventid FROM projected p JOIN whole w ON p.eventid = w.eventid WHERE w.errorcode IS NOT NULL ORDER BY 1")
+		"SELECT p.eventid FROM projected p JOIN whole w ON p.eventid = w.eventid WHERE w.errorcode IS NOT NULL ORDER BY 1",
+		"SELECT substr(p.eventtime, 1, 10), substr(m.eventtime, 1, 10), count(*) FROM projected p LEFT JOIN added m ON p.eventid = m.eventid GROUP BY 1, 2 ORDER BY 1, 2")
 	for i, table := range []string{"added", "whole", "typed", "misfit"} {
 		queries = append(queries, over(table, 6, i)...)
 	}
@@ -246,8 +260,12 @@ func TestCopiesGiveTheSameAnswers(t *testing.T) {
 	if n := cache.Stats(); n.Copies == 0 || n.Packs == 0 {
 		t.Fatalf("no copies were made: %+v", n)
 	}
-	before := cache.Stats().Read
+	before, files := cache.Stats().Read, b.packs(cache.Dir())
 	check("warm", queries)
+	settled()
+	if now := b.packs(cache.Dir()); !slices.Equal(now, files) {
+		t.Errorf("queries over the copies %q made others of them, %q: some failed that do not without copies", files, now)
+	}
 	if n := cache.Stats().Read - before; n < int64(len(queries))*5 {
 		t.Errorf("%d copies were read by %d queries", n, len(queries))
 	}
@@ -277,6 +295,46 @@ func TestCopiesGiveTheSameAnswers(t *testing.T) {
 	check("made anew", some(4))
 	b.objects.remote = true
 	check("remote", some(20))
+}
+
+// TestPrefixesOf: which tables' copies have the prefix.
+func TestPrefixesOf(t *testing.T) {
+	t.Parallel()
+	input := "com.amazon.emr.cloudtrail.CloudTrailInputFormat"
+	for name, tc := range map[string]struct {
+		table glue.Table
+		want  int
+	}{
+		"a trail's":               {glue.Table{InputFormat: input, Columns: []glue.Column{{Name: "eventname", Type: "string"}, {Name: "eventtime", Type: "string"}}}, 1},
+		"of JSON":                 {glue.Table{InputFormat: "org.apache.hadoop.mapred.TextInputFormat", Columns: []glue.Column{{Name: "eventtime", Type: "string"}}}, 0},
+		"with a time":             {glue.Table{InputFormat: input, Columns: []glue.Column{{Name: "eventtime", Type: "timestamp"}}}, 0},
+		"with a bounded text":     {glue.Table{InputFormat: input, Columns: []glue.Column{{Name: "eventtime", Type: "varchar(10)"}}}, 0},
+		"without a time":          {glue.Table{InputFormat: input, Columns: []glue.Column{{Name: "eventname", Type: "string"}}}, 0},
+		"partitioned by the time": {glue.Table{InputFormat: input, Columns: []glue.Column{{Name: "eventname", Type: "string"}}, PartitionKeys: []glue.Column{{Name: "eventtime", Type: "string"}}}, 0},
+		"with such a column":      {glue.Table{InputFormat: input, Columns: []glue.Column{{Name: "eventtime", Type: "string"}, {Name: "EventTime$13", Type: "string"}}}, 0},
+		"with such a key":         {glue.Table{InputFormat: input, Columns: []glue.Column{{Name: "eventtime", Type: "string"}}, PartitionKeys: []glue.Column{{Name: "eventtime$13", Type: "string"}}}, 0},
+	} {
+		if input == tc.table.InputFormat {
+			tc.table.Serde = "com.amazon.emr.hive.serde.CloudTrailSerde"
+		} else {
+			tc.table.Serde = "org.openx.data.jsonserde.JsonSerDe"
+		}
+		columns, err := tableColumns(&tc.table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prefixes := prefixesOf(&tc.table, columns)
+		withPrefixes(columns, prefixes)
+		told := 0
+		for _, c := range columns {
+			if c.Prefix.Column != "" {
+				told++
+			}
+		}
+		if len(prefixes) != tc.want || told != tc.want {
+			t.Errorf("%s: %v, told of %d", name, prefixes, told)
+		}
+	}
 }
 
 // TestCopiesKeepNoSecrets: who may not read an object gets nothing of its copy,

@@ -268,6 +268,9 @@ func (r *resolver) Table(catalog, database, name string) (*sql.Table, error) {
 	if t.Database == glue.FederatedDatabase {
 		return &sql.Table{Relation: rel, Columns: cols}, nil
 	}
+	if r.s.cfg.Copies != nil {
+		withPrefixes(cols, prefixesOf(&t, cols))
+	}
 	return &sql.Table{Relation: rel, Columns: append(cols, sql.Column{Name: pathColumn, Type: sql.Type{Name: "varchar"}})}, nil
 }
 
@@ -307,14 +310,18 @@ func (s *Service) query(ctx context.Context, e *execution, q *sql.Query) error {
 	}
 	defer rels.close()
 	best, copied := rels.best()
-	err = s.answer(ctx, e, rewritten, best)
+	statement := rewritten.SQL
+	if copied && rewritten.Prefixed != "" {
+		statement = rewritten.Prefixed
+	}
+	err = s.answer(ctx, e, statement, rewritten.Columns, best)
 	var own *queryError
 	if err == nil || !copied || ctx.Err() != nil || errors.As(err, &own) {
 		return err
 	}
 	// How a query fails is for the objects to say, and whether it does.
 	failed := err
-	if err = s.answer(ctx, e, rewritten, rels.plain()); err == nil {
+	if err = s.answer(ctx, e, rewritten.SQL, rewritten.Columns, rels.plain()); err == nil {
 		s.cfg.Log.Warn("columnar copies of log files could not be read and are made again", "query", e.ID, "err", failed)
 		rels.forget()
 	}
@@ -332,7 +339,7 @@ func ownerOf(e *execution) string {
 }
 
 // answer runs a rewritten query over its relations and writes the result.
-func (s *Service) answer(ctx context.Context, e *execution, rewritten *sql.Rewritten, rels []duckdb.Relation) (err error) {
+func (s *Service) answer(ctx context.Context, e *execution, statement string, columns []sql.ResultColumn, rels []duckdb.Relation) (err error) {
 	e.Rows = 0
 	out := &spool{dir: s.cfg.TempDir}
 	defer func() { err = errors.Join(err, out.Close()) }()
@@ -347,12 +354,12 @@ func (s *Service) answer(ctx context.Context, e *execution, rewritten *sql.Rewri
 		_, err := out.Write(line)
 		return err
 	}
-	err = s.cfg.Engine.QueryAs(ctx, ownerOf(e), rewritten.SQL, rels, func(rc []duckdb.ResultColumn) error {
+	err = s.cfg.Engine.QueryAs(ctx, ownerOf(e), statement, rels, func(rc []duckdb.ResultColumn) error {
 		cols, cells = make([]column, len(rc)), make([]cell, len(rc))
 		for i, c := range rc {
 			cols[i] = column{c.Name, sql.TrinoType(c.Type)}
-			if i < len(rewritten.Columns) && rewritten.Columns[i].Type.Known() {
-				cols[i].Type = rewritten.Columns[i].Type
+			if i < len(columns) && columns[i].Type.Known() {
+				cols[i].Type = columns[i].Type
 			}
 		}
 		return write(header(cols))

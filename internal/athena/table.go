@@ -51,20 +51,22 @@ type wanted struct {
 	path    bool
 }
 
-// wants finds the columns that a rewritten query names. Every name in it is
+// mentions reports whether a rewritten query names a column. Every name in it is
 // quoted, so a column that is not found there is not used.
+func mentions(query, column string) bool {
+	return strings.Contains(query, `"`+strings.ReplaceAll(column, `"`, `""`)+`"`)
+}
+
+// wants finds the columns that a rewritten query names.
 func wants(t *glue.Table, query string) (*wanted, error) {
 	all, err := tableColumns(t)
 	if err != nil {
 		return nil, err
 	}
-	mentioned := func(column string) bool {
-		return strings.Contains(query, `"`+strings.ReplaceAll(column, `"`, `""`)+`"`)
-	}
-	w := &wanted{path: mentioned(pathColumn)}
+	w := &wanted{path: mentions(query, pathColumn)}
 	for i, c := range all {
 		switch {
-		case !mentioned(c.Name):
+		case !mentions(query, c.Name):
 		case i < len(t.Columns):
 			w.columns, w.index = append(w.columns, c), append(w.index, i)
 		default:
@@ -156,6 +158,9 @@ func (s *Service) relation(ctx context.Context, e *execution, name string, t *gl
 		return rel, err
 	}
 	own := rel.Columns
+	if rel.prefixes, err = takenPrefixes(t, q, own); err != nil {
+		return rel, err
+	}
 	rel.Columns = append(rel.Columns[:len(own):len(own)], w.extra()...)
 	fixed := make([][]any, len(files))
 	for i, x := range files {

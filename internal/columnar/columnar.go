@@ -39,9 +39,13 @@ import (
 // formatVersion is the version of every row that this package writes.
 const formatVersion = 1
 
-// Engine writes Parquet files.
+// packFormat is how packs are written. Those of another format are forgotten at
+// the start, and made again when a query misses them.
+const packFormat = 2
+
+// Engine writes packs.
 type Engine interface {
-	WriteParquet(ctx context.Context, path string, r duckdb.Relation) error
+	WritePack(ctx context.Context, path string, r duckdb.Relation) error
 }
 
 // Lister lists objects as objects.Store does.
@@ -84,6 +88,8 @@ type Listing struct {
 type Shape struct {
 	ID      string
 	Columns []duckdb.Column
+	// Prefixes are columns that packs have beside these.
+	Prefixes []duckdb.Prefix
 	// Read emits an object's rows, whose slice is reused. An error means that
 	// the object has no copy, whether for now or for good.
 	Read func(ctx context.Context, o Object, emit func([]any) error) error
@@ -107,6 +113,7 @@ type copyRow struct {
 type packRow struct {
 	Version int    `json:"version"`
 	ID      string `json:"id"`
+	Format  int    `json:"format"`
 	Shape   string `json:"shape"`
 	Sources int    `json:"sources"`
 	Named   int    `json:"named"` // copies when it was made
@@ -172,12 +179,12 @@ type Cache struct {
 	step func(place string) error
 }
 
-// Open reads which packs there are. A pack whose file is not as it was written
-// is forgotten.
+// Open reads which packs there are. A pack whose file is not as it was written,
+// or of another format, is forgotten.
 func Open(cfg Config) (*Cache, error) {
 	c := &Cache{cfg: cfg, packs: map[string]*pack{}, step: func(string) error { return nil }}
 	c.work.init()
-	var lost []*pack
+	var lost, old []*pack
 	err := cfg.Store.Scan(packPrefix(), func(_, v []byte) (bool, error) {
 		p := &pack{}
 		if err := kv.DecodeRow(v, &p.packRow, &p.Version, formatVersion); err != nil {
@@ -185,7 +192,9 @@ func Open(cfg Config) (*Cache, error) {
 		}
 		p.used = time.Unix(p.Used, 0)
 		c.packs[p.ID] = p
-		if info, err := os.Stat(c.path(p)); err != nil || info.Size() != p.Bytes {
+		if p.Format != packFormat {
+			old = append(old, p)
+		} else if info, err := os.Stat(c.path(p)); err != nil || info.Size() != p.Bytes {
 			lost = append(lost, p)
 		}
 		return true, nil
@@ -195,7 +204,9 @@ func Open(cfg Config) (*Cache, error) {
 	}
 	if len(lost) > 0 {
 		cfg.Log.Warn("columnar copies are not as they were written and are made again", "packs", len(lost), "dir", cfg.Dir)
-		if err := c.forget(lost...); err != nil {
+	}
+	if old = append(old, lost...); len(old) > 0 {
+		if err := c.forget(old...); err != nil {
 			return nil, err
 		}
 	}

@@ -158,7 +158,7 @@ func (w *world) crash() {
 }
 
 func (w *world) shape() Shape {
-	return Shape{ID: "shape", Columns: []duckdb.Column{{Name: "word", Type: "VARCHAR"}}, Read: w.bucket.read}
+	return Shape{ID: "shape", Columns: []duckdb.Column{{Name: "word", Type: "VARCHAR"}}, Prefixes: []duckdb.Prefix{{Of: "word", Length: 1}}, Read: w.bucket.read}
 }
 
 // find looks at the objects below the prefixes.
@@ -181,7 +181,7 @@ func (w *world) find(prefixes ...string) *View {
 // words reads a view's rows, and says how many objects were read themselves.
 func (w *world) words(v *View) (words string, plain int) {
 	w.t.Helper()
-	rel := duckdb.Relation{Name: "r", Columns: w.shape().Columns}
+	rel := duckdb.Relation{Name: "r", Columns: w.shape().Columns, Prefixes: w.shape().Prefixes}
 	part := func(i int) duckdb.Part {
 		plain++
 		return func(ctx context.Context, emit func([]any) error) error { return w.bucket.read(ctx, v.objects[i], emit) }
@@ -194,8 +194,11 @@ func (w *world) words(v *View) (words string, plain int) {
 		}
 	}
 	var out []string
-	w.must(w.engine.Query(w.t.Context(), `SELECT "word" FROM "r"`, []duckdb.Relation{rel}, func([]duckdb.ResultColumn) error { return nil }, func(row []any) error {
-		out = append(out, row[0].(string))
+	w.must(w.engine.Query(w.t.Context(), `SELECT "word", substr("word$1", 1, 1) FROM "r"`, []duckdb.Relation{rel}, func([]duckdb.ResultColumn) error { return nil }, func(row []any) error {
+		word := row[0].(string)
+		if out = append(out, word); row[1] != word[:1] {
+			w.t.Errorf("%s has the prefix %v", word, row[1])
+		}
 		return nil
 	}))
 	return strings.Join(out, " "), plain
@@ -531,6 +534,39 @@ func TestLostFiles(t *testing.T) {
 	w.query("d/", "a1", 1)
 	w.must(w.round())
 	w.query("d/", "a1", 0)
+}
+
+// TestOldFormat: packs that an older version wrote are forgotten at the start
+// with their files, and made again; a crash in between loses nothing.
+func TestOldFormat(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.bucket.put("d/a", "a1")
+	w.query("d/", "a1", 1)
+	w.must(w.round())
+	w.bucket.put("d/b", "b1")
+	w.query("d/", "a1 b1", 1)
+	w.must(w.round())
+	b := w.store.NewBatch()
+	var oldest *pack
+	for _, p := range w.cache.packs {
+		if oldest == nil || p.Named < oldest.Named || p.ID < oldest.ID {
+			oldest = p
+		}
+	}
+	row := oldest.packRow
+	row.Format = 0
+	b.Set(packKey(row.ID), kv.MustJSON(&row))
+	w.must(w.cache.commit(b, func() {}, nil))
+	w.crash()
+	w.check()
+	if n := len(w.cache.packs); n != 1 || w.cache.packs[row.ID] != nil {
+		t.Errorf("%d packs are left, the old one among them: %t", n, w.cache.packs[row.ID] != nil)
+	}
+	w.query("d/", "a1 b1", 1)
+	w.must(w.round())
+	w.query("d/", "a1 b1", 0)
+	w.check()
 }
 
 // TestManyStretches: a table whose copies lie crosswise is read without them.

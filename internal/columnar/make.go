@@ -328,7 +328,7 @@ func inputOf(list []Object) (n int64) {
 // names, which the next start removes. The objects are listed once more before
 // the batch: a copy of an object that was replaced while it was read has no row.
 func (c *Cache) makePack(ctx context.Context, shape Shape, list []Object) error {
-	p := &pack{used: c.cfg.Now(), packRow: packRow{Version: formatVersion, ID: call.NewID(), Shape: shape.ID, Sources: len(list), Input: inputOf(list)}}
+	p := &pack{used: c.cfg.Now(), packRow: packRow{Version: formatVersion, Format: packFormat, ID: call.NewID(), Shape: shape.ID, Sources: len(list), Input: inputOf(list)}}
 	p.Used = p.used.Unix()
 	read, err := c.write(ctx, p, shape, list)
 	var refused *duckdb.Error
@@ -392,7 +392,7 @@ func (c *Cache) write(ctx context.Context, p *pack, shape Shape, list []Object) 
 		return nil, fmt.Errorf("creating a directory of columnar copies: %w", err)
 	}
 	read = make([]error, len(list))
-	rel := duckdb.Relation{Name: "pack", Columns: append(slices.Clone(shape.Columns), duckdb.Column{Name: duckdb.SourceColumn, Type: "INTEGER"})}
+	rel := duckdb.Relation{Name: "pack", Columns: append(slices.Clone(shape.Columns), duckdb.Column{Name: duckdb.SourceColumn, Type: "INTEGER"}), Prefixes: shape.Prefixes}
 	for i, o := range list {
 		rel.Parts = append(rel.Parts, func(ctx context.Context, emit func([]any) error) error {
 			row := make([]any, len(shape.Columns)+1)
@@ -408,7 +408,7 @@ func (c *Cache) write(ctx context.Context, p *pack, shape Shape, list []Object) 
 	}
 	err = c.step("write")
 	if err == nil {
-		err = c.cfg.Engine.WriteParquet(ctx, part, rel)
+		err = c.cfg.Engine.WritePack(ctx, part, rel)
 	}
 	if err == nil {
 		crashpoint.Here("columnar.written")

@@ -66,6 +66,9 @@ type Rewritten struct {
 	SQL     string
 	Columns []ResultColumn
 	Tables  []TableName
+	// Prefixed is SQL over relations that have their columns' prefixes, "" where
+	// it would be the same.
+	Prefixed string
 	// Predicates are by relation. A relation that is mentioned where a
 	// predicate need not hold has none.
 	Predicates map[string][]Predicate
@@ -92,6 +95,7 @@ func RewriteLake(q *Query, r Resolver, params []string) (*Rewritten, error) {
 
 func rewrite(w *rewriter, q *Query, params []string) (*Rewritten, error) {
 	w.out = &Rewritten{Predicates: map[string][]Predicate{}}
+	w.prefixes = &prefixes{bare: map[mention]bool{}, tables: map[TableName]*Table{}}
 	for _, text := range params {
 		w.params = append(w.params, parameter(text))
 	}
@@ -103,7 +107,8 @@ func rewrite(w *rewriter, q *Query, params []string) (*Rewritten, error) {
 	for _, c := range cols {
 		w.out.Columns = append(w.out.Columns, ResultColumn{c.Name, c.Type})
 	}
-	return w.out, nil
+	w.out.Prefixed, err = w.withPrefixes(q)
+	return w.out, err
 }
 
 // jsonAsText makes a result's JSON its text: the engine's driver would parse it
@@ -156,6 +161,7 @@ type rewriter struct {
 	trying   int // how many TRY the expression stands in
 	// textTimes lets times be compared with texts, as CloudTrail Lake does.
 	textTimes bool
+	prefixes  *prefixes
 }
 
 // scope is what names mean at one place: the relations of FROM, and what the
@@ -165,6 +171,7 @@ type scope struct {
 	rels    []scopeRel
 	ctes    map[string][]Column
 	lambdas map[string]bool
+	where   bool // while WHERE is rewritten
 }
 
 type scopeRel struct {
@@ -172,6 +179,10 @@ type scopeRel struct {
 	relation string // of the catalogue, "" for others
 	columns  []Column
 	optional bool // on the outer side of a join: a WHERE may not be pushed down
+	// table and in are the mention of a table whose columns keep their names, and
+	// the scope of its FROM.
+	table *TableRef
+	in    *scope
 }
 
 func (w *rewriter) enter(at Pos) error {
@@ -379,11 +390,13 @@ func (w *rewriter) selectBody(q *Select, outer *scope) (string, []Column, *scope
 		b.WriteString(" " + word + " " + sql)
 		return nil
 	}
+	s.where = true
 	if err := clause("WHERE", q.Where); err != nil {
 		return "", nil, nil, err
 	}
 	w.collect(q.Where, s)
 	needles, err := w.needles(q.Where, s)
+	s.where = false
 	if err != nil {
 		return "", nil, nil, err
 	}
@@ -466,6 +479,7 @@ func (w *rewriter) star(it SelectItem, s *scope) ([]starred, error) {
 		}
 		for _, c := range r.columns {
 			if !hiddenColumn(c.Name) {
+				w.named(&r, c)
 				out = append(out, starred{quoteIdent(r.alias) + "." + quoteIdent(c.Name), c})
 			}
 		}
@@ -561,7 +575,12 @@ func (w *rewriter) table(t *TableRef, s *scope, optional bool) (string, error) {
 		return "", err
 	}
 	w.out.Tables = append(w.out.Tables, n)
-	s.rels = append(s.rels, scopeRel{alias: alias, relation: tab.Relation, columns: renamed(tab.Columns, t.Columns), optional: optional || len(t.Columns) > 0})
+	w.prefixes.tables[n] = tab
+	rel := scopeRel{alias: alias, relation: tab.Relation, columns: renamed(tab.Columns, t.Columns), optional: optional || len(t.Columns) > 0}
+	if len(t.Columns) == 0 {
+		rel.table, rel.in = t, s
+	}
+	s.rels = append(s.rels, rel)
 	return quoteIdent(tab.Relation) + " AS " + quoteIdent(alias) + columnList(t.Columns) + sample, nil
 }
 
@@ -593,6 +612,7 @@ func (w *rewriter) join(j *Join, s *scope, optional bool) (string, error) {
 	}
 	kind := j.Kind
 	if j.Natural {
+		w.prefixes.natural = true
 		kind = "NATURAL " + kind
 	}
 	sql := left + " " + kind + " JOIN " + right

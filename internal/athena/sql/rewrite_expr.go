@@ -232,6 +232,7 @@ func (w *rewriter) ref(r *Ref, s *scope) (string, Type, error) {
 	if err != nil {
 		return "", Type{}, err
 	}
+	w.named(rel, col)
 	return w.fields(quoteIdent(rel.alias)+"."+quoteIdent(col.Name), col.Type, rest, r.At)
 }
 
@@ -625,62 +626,6 @@ func (w *rewriter) atTimeZone(x *AtTimeZone, s *scope) (string, Type, error) {
 	return sql, t, nil
 }
 
-// walk calls fn for an expression and all below it, queries excepted.
-func walk(e Expr, fn func(Expr)) {
-	if e == nil {
-		return
-	}
-	fn(e)
-	each := func(es ...Expr) {
-		for _, x := range es {
-			if x != nil {
-				walk(x, fn)
-			}
-		}
-	}
-	switch x := e.(type) {
-	case *Field:
-		each(x.Base)
-	case *Unary:
-		each(x.X)
-	case *Binary:
-		each(x.L, x.R)
-	case *Between:
-		each(x.X, x.Lo, x.Hi)
-	case *In:
-		each(x.X)
-		each(x.List...)
-	case *Like:
-		each(x.X, x.Pattern, x.Escape)
-	case *IsNull:
-		each(x.X)
-	case *Distinct:
-		each(x.L, x.R)
-	case *Case:
-		each(x.X, x.Else)
-		for _, c := range x.Whens {
-			each(c.Cond, c.Then)
-		}
-	case *Cast:
-		each(x.X)
-	case *Lambda:
-		each(x.Body)
-	case *Array:
-		each(x.Items...)
-	case *Row:
-		each(x.Items...)
-	case *Subscript:
-		each(x.X, x.Index)
-	case *AtTimeZone:
-		each(x.X, x.Zone)
-	case *Extract:
-		each(x.X)
-	case *Call:
-		each(x.Args...)
-		each(x.Filter)
-	}
-}
-
 // argument is a rewritten argument of a function.
 type argument struct {
 	sql string
@@ -705,6 +650,9 @@ func (w *rewriter) call(c *Call, s *scope) (string, Type, error) {
 	case "try":
 		w.trying++
 		defer func() { w.trying-- }()
+	}
+	if sql, ok := w.prefix(c, s); ok {
+		return sql, simple("varchar"), nil
 	}
 	args := make([]argument, len(c.Args))
 	for i, a := range c.Args {

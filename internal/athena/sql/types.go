@@ -19,6 +19,7 @@ type Column struct {
 	Type    Type
 	Hive    string // the type as it was declared, for DESCRIBE
 	Comment string
+	Prefix  Prefix // none without a Column
 }
 
 func simple(name string) Type { return Type{Name: name} }

@@ -21,7 +21,7 @@ const maxRanges = 8
 // Stretch is consecutive rows of a relation: those of Parts, which give the
 // Extra columns too, or some of a pack's. A pack is a Parquet file that holds the rows of many sources one
 // after the other, with all columns of the relation, of the same names and
-// types, and SourceColumn.
+// types, its Prefixes and SourceColumn.
 type Stretch struct {
 	Parts []Part
 	// Pack is the file's absolute path.
@@ -37,6 +37,34 @@ type Source struct {
 	Values []any
 }
 
+// Prefix is a column of a pack beside its relation's: the first Length
+// characters of the text column Of, NULL where that is. It has far fewer values,
+// and a file with a dictionary of them is read, and grouped by, in a fraction of
+// the time. In a relation's parts it is the column Of itself: it serves only
+// queries that ask for no more than those characters.
+type Prefix struct {
+	Of     string
+	Length int
+}
+
+// Column is the prefix's name.
+func (p Prefix) Column() string { return p.Of + "$" + strconv.Itoa(p.Length) }
+
+// packOptions make files that are read fast: LZ4 is decompressed in a third of
+// the time that zstd takes, to twice the size. Row groups are as parquetOptions
+// has them.
+const packOptions = "FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE 20480"
+
+// WritePack is WriteParquet of a pack, whose relation has SourceColumn.
+func (e *Engine) WritePack(ctx context.Context, path string, r Relation) error {
+	items := []string{"*"}
+	for _, p := range r.Prefixes {
+		items = append(items, "left("+ident(p.Of)+", "+strconv.Itoa(p.Length)+") AS "+ident(p.Column()))
+	}
+	r.Prefixes = nil
+	return e.copyTo(ctx, e.cfg.Threads, path, "SELECT "+strings.Join(items, ", ")+" FROM "+ident(r.Name), packOptions, r)
+}
+
 // loadStretches makes a view over the stretches, one after the other.
 func loadStretches(ctx context.Context, conn *sql.Conn, r *Relation, s *scans) error {
 	if len(r.Parts) > 0 || len(r.Parquet) > 0 {
@@ -46,7 +74,7 @@ func loadStretches(ctx context.Context, conn *sql.Conn, r *Relation, s *scans) e
 	for i := 0; i < len(r.Stretches); i++ {
 		x := r.Stretches[i]
 		if x.Pack == "" {
-			part := Relation{Name: r.Name + " " + strconv.Itoa(i), Columns: slices.Concat(r.Columns, r.Extra), Parts: x.Parts}
+			part := Relation{Name: r.Name + " " + strconv.Itoa(i), Columns: slices.Concat(r.Columns, r.Extra), Parts: x.Parts, Prefixes: r.Prefixes}
 			if err := loadParts(ctx, conn, &part, s); err != nil {
 				return err
 			}
@@ -83,6 +111,9 @@ func packSQL(r *Relation, paths []string, sources []Source) (string, error) {
 			return "", err
 		}
 		items = append(items, item+" AS "+ident(c.Name))
+	}
+	for _, p := range r.Prefixes {
+		items = append(items, "f."+ident(p.Column()))
 	}
 	if len(items) == 0 {
 		items = []string{"TRUE AS " + ident(absent.Name)}

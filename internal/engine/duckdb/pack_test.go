@@ -26,12 +26,12 @@ var packColumns = []Column{{"t", "VARCHAR"}, {"s", `STRUCT("x" INTEGER)`}}
 // writePack makes a pack of sources from 1 on with so many rows each.
 func writePack(t testing.TB, e *Engine, rows ...int) string {
 	t.Helper()
-	rel := Relation{Name: "r", Columns: append(packColumns[:2:2], Column{SourceColumn, "INTEGER"})}
+	rel := Relation{Name: "r", Columns: append(packColumns[:2:2], Column{SourceColumn, "INTEGER"}), Prefixes: []Prefix{{"t", 2}}}
 	for i, n := range rows {
 		rel.Parts = append(rel.Parts, rowsOf(i+1, n, int32(i+1)))
 	}
 	file := filepath.Join(t.TempDir(), "a=b.parquet")
-	if err := e.WriteParquet(t.Context(), file, rel); err != nil {
+	if err := e.WritePack(t.Context(), file, rel); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -94,5 +94,50 @@ func TestStretches(t *testing.T) {
 		if got, err := query(t, e, `SELECT "t" FROM "r"`, r); err == nil {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+}
+
+// TestPrefixes: a pack's prefix is what its column begins with, in characters,
+// and in a part it begins with that.
+func TestPrefixes(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	texts := []any{"2026-11-04", "é́x", "", nil, "ab", "a\x00b"}
+	part := func(extra ...any) Part {
+		return func(_ context.Context, emit func([]any) error) error {
+			for _, x := range texts {
+				if err := emit(append([]any{x}, extra...)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	prefix := []Prefix{{`t"`, 2}}
+	columns := []Column{{`t"`, "VARCHAR"}}
+	file := filepath.Join(t.TempDir(), "x.parquet")
+	if err := e.WritePack(t.Context(), file, Relation{Name: "r", Columns: append(columns[:1:1], Column{SourceColumn, "INTEGER"}), Prefixes: prefix, Parts: []Part{part(int32(1))}}); err != nil {
+		t.Fatal(err)
+	}
+	const same = `SELECT count(*) FILTER (WHERE "t""$2" IS NOT DISTINCT FROM left("t""", 2)), count(*) FILTER (WHERE substr("t""$2", 1, 2) IS NOT DISTINCT FROM substr("t""", 1, 2)), count(*) FROM "r"`
+	for name, tc := range map[string]struct {
+		r    Relation
+		want string
+	}{
+		"a pack":      {Relation{Stretches: []Stretch{{Pack: file}}}, "6 6 6"},
+		"some of it":  {Relation{Stretches: []Stretch{{Pack: file, Sources: []Source{{1, []any{"x"}}}}}, Extra: []Column{{"p", "VARCHAR"}}}, "6 6 6"},
+		"with a part": {Relation{Stretches: []Stretch{{Parts: []Part{part("x")}}, {Pack: file, Sources: []Source{{1, []any{"x"}}}}}, Extra: []Column{{"p", "VARCHAR"}}}, "9 12 12"},
+		"parts":       {Relation{Parts: []Part{part(), part()}}, "6 12 12"},
+		"nothing":     {Relation{}, "0 0 0"},
+	} {
+		tc.r.Name, tc.r.Columns, tc.r.Prefixes = "r", columns, prefix
+		if got, err := query(t, e, same, tc.r); err != nil || !strings.HasSuffix(got, "; "+tc.want) {
+			t.Errorf("%s: %s, %v; want %s", name, got, err, tc.want)
+		}
+	}
+	parquet := filepath.Join(t.TempDir(), "y.parquet")
+	writeParquet(t, parquet)
+	if got, err := query(t, e, `SELECT * FROM "r"`, Relation{Name: "r", Columns: []Column{{"name", "VARCHAR"}}, Prefixes: []Prefix{{"name", 2}}, Parquet: []File{{Path: parquet}}}); err == nil {
+		t.Errorf("a file that is no pack has prefixes: %s", got)
 	}
 }

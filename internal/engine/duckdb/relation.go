@@ -44,6 +44,8 @@ type Relation struct {
 	Extra []Column
 	// Stretches are the rows in order, instead of Parts and Parquet.
 	Stretches []Stretch
+	// Prefixes are prefixes of Columns, none of a Parquet relation.
+	Prefixes []Prefix
 }
 
 // absent stands for the columns of a relation of which the query wants none:
@@ -53,6 +55,8 @@ var absent = Column{Name: "$", Type: "BOOLEAN"}
 // load makes a relation known to the engine under its name.
 func load(ctx context.Context, conn *sql.Conn, r *Relation, s *scans) error {
 	switch {
+	case len(r.Prefixes) > 0 && len(r.Parquet) > 0:
+		return fmt.Errorf("relation %s has files and prefixes", r.Name)
 	case len(r.Stretches) > 0:
 		return loadStretches(ctx, conn, r, s)
 	case len(r.Parquet) > 0 && len(r.Parts) > 0:
@@ -107,7 +111,11 @@ func loadParts(ctx context.Context, conn *sql.Conn, r *Relation, s *scans) error
 	if err != nil {
 		return fmt.Errorf("making relation %s: %w", r.Name, err)
 	}
-	return exec(ctx, conn, "CREATE TEMP VIEW "+ident(r.Name)+" AS SELECT * FROM "+ident(function)+"()")
+	items := "*"
+	for _, p := range r.Prefixes {
+		items += ", " + ident(p.Of) + " AS " + ident(p.Column())
+	}
+	return exec(ctx, conn, "CREATE TEMP VIEW "+ident(r.Name)+" AS SELECT "+items+" FROM "+ident(function)+"()")
 }
 
 // typeInfos asks the engine what its names of types mean.
