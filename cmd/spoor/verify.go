@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,6 +41,7 @@ type verifyCmd struct {
 	PublicKeys    []string  `help:"JSON file of aws cloudtrail list-public-keys; one for each region. For --dir." type:"existingfile" placeholder:"FILE"`
 	CheckpointKey []string  `help:"Key that signs checkpoints, or a file with it: the server shows it at /_spoor/checkpoint-key. With --dir it serves in place of --public-keys." placeholder:"KEY"`
 	Checkpoint    []string  `help:"File with a checkpoint of the trail that was kept outside the bucket; one for each region. With --dir it serves in place of --public-keys." type:"existingfile" placeholder:"FILE"`
+	Tiles         string    `help:"Place of checkpoints and tiles outside the bucket, as --checkpoint-to names it: a directory, s3://bucket/prefix or an http(s) URL. The tree of each digest must be the one there. With --dir it serves in place of --public-keys." placeholder:"PLACE"`
 	OtherTrail    []string  `help:"ARN of another trail that delivers to the bucket with log file validation off; for --dir and deleted trails." placeholder:"ARN"`
 	StartTime     time.Time `help:"Leave out digests that end before (RFC 3339)." optional:""`
 	EndTime       time.Time `help:"Leave out digests that end after (RFC 3339)." optional:""`
@@ -56,6 +58,8 @@ func (verifyCmd) Help() string {
 		"  spoor verify --trail-arn ARN --data ./data              a stopped server, offline\n" +
 		"  spoor verify --trail-arn ARN --dir ./copy --public-keys keys.json --output json\n" +
 		"  spoor verify --trail-arn ARN --dir ./copy --checkpoint-key spoor.pub --checkpoint kept/checkpoint\n" +
+		"  spoor verify --trail-arn ARN --bucket my-trail --tiles /mnt/kept --checkpoint last-year.checkpoint\n" +
+		"  spoor verify --trail-arn ARN --bucket my-trail --tiles https://kept.example.com/log --checkpoint-key spoor.pub\n" +
 		"  spoor verify --trail-arn ARN --data ./data --record EVENTID --record-file r.json > r.tlog-proof\n" +
 		"  spoor verify --proof r.tlog-proof --record-file r.json --checkpoint-key spoor.pub\n" +
 		"  0 * * * *  spoor verify --trail-arn ARN --bucket my-trail --output json > /var/log/trail.json || mail -s 'trail' admin < /var/log/trail.json"
@@ -136,10 +140,37 @@ func (v verifyCmd) config(ctx context.Context) (cfg verify.Config, found []verif
 		raw, rerr := os.ReadFile(file)
 		cfg.Checkpoints, err = append(cfg.Checkpoints, string(raw)), errors.Join(err, rerr)
 	}
+	if err == nil && v.Tiles != "" {
+		cfg.Tiles, err = v.tiles(ctx, cfg.Source)
+	}
 	if err != nil {
 		return cfg, nil, nil, errors.Join(err, done())
 	}
 	return cfg, found, done, nil
+}
+
+// tiles is the place outside the bucket. s3:// is in the object storage that the
+// bucket is in.
+func (v verifyCmd) tiles(ctx context.Context, bucket verify.Source) (verify.Files, error) {
+	u, err := url.Parse(v.Tiles)
+	switch {
+	case err == nil && (u.Scheme == "http" || u.Scheme == "https"):
+		return verify.NewHTTPFiles(v.Tiles, &http.Client{Timeout: time.Minute}), nil
+	case err == nil && u.Scheme == "s3" && u.Host != "":
+		if v.Dir != "" {
+			conf, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithHTTPClient(httpClient()))
+			if err != nil {
+				return nil, fmt.Errorf("reading the AWS_* environment: %w", err)
+			}
+			bucket = verify.NewS3(s3.NewFromConfig(conf, func(o *s3.Options) { o.UsePathStyle = os.Getenv("AWS_ENDPOINT_URL") != "" }))
+		}
+		return verify.NewFiles(bucket, u.Host, strings.Trim(u.Path, "/")), nil
+	}
+	dir, err := verify.NewDir(strings.TrimPrefix(v.Tiles, "file://"))
+	if err != nil {
+		return nil, fmt.Errorf("--tiles: %w", err)
+	}
+	return verify.NewFiles(dir, "", ""), nil
 }
 
 // checkpointKeys reads the keys, each of which may be given or be in a file.
@@ -263,8 +294,8 @@ func (v verifyCmd) data(ctx context.Context) (cfg verify.Config, found []verify.
 }
 
 func (v verifyCmd) dir() (cfg verify.Config, err error) {
-	if len(v.PublicKeys)+len(v.CheckpointKey)+len(v.Checkpoint) == 0 {
-		return cfg, errors.New("--dir needs --public-keys, --checkpoint-key or --checkpoint; make the first with: aws cloudtrail list-public-keys --start-time 2020-01-01 > keys.json")
+	if len(v.PublicKeys)+len(v.CheckpointKey)+len(v.Checkpoint)+len(v.Tiles) == 0 {
+		return cfg, errors.New("--dir needs --public-keys, --checkpoint-key, --checkpoint or --tiles; make the first with: aws cloudtrail list-public-keys --start-time 2020-01-01 > keys.json")
 	}
 	cfg = verify.Config{TrailARN: v.TrailARN, Prefix: v.Prefix, OtherTrails: v.OtherTrail, Keys: map[string][]verify.PublicKey{}}
 	for _, file := range v.PublicKeys {

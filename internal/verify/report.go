@@ -28,6 +28,7 @@ const (
 	RegionMissing     Kind = "region-missing"      // all digests of a region are gone
 	TreeMismatch      Kind = "tree-mismatch"       // the Merkle tree is not the one that was signed
 	CheckpointInvalid Kind = "checkpoint-invalid"  // a digest's checkpoint is not signed by its key
+	TilesInvalid      Kind = "tiles-invalid"       // the tiles outside the bucket are not those of a checkpoint
 	RetentionMissing  Kind = "retention-missing"   // a file of a WORM trail is not locked
 	RetentionShort    Kind = "retention-shortened" // it is locked for less than it was, or in a weaker mode
 	JournalGap        Kind = "journal-gap"         // undelivered records are missing from the journal
@@ -68,6 +69,8 @@ type RegionReport struct {
 	TreeSize      uint64 `json:"treeSize,omitempty"`
 	Checkpoint    string `json:"checkpoint,omitempty"`
 	CheckpointKey string `json:"checkpointKey,omitempty"`
+	// TilesSize is how many records the tiles outside the bucket are of.
+	TilesSize uint64 `json:"tilesSize,omitempty"`
 }
 
 // Report is a run's result.
@@ -129,6 +132,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 		if x.TreeSize > 0 {
 			fmt.Fprintf(&b, ", %d in the Merkle tree", x.TreeSize)
+		}
+		if x.TilesSize > 0 {
+			fmt.Fprintf(&b, ", %d in the tiles", x.TilesSize)
 		}
 		if x.Locked > 0 {
 			fmt.Fprintf(&b, "; %d files are locked as they were", x.Locked)

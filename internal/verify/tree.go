@@ -25,37 +25,45 @@ type outside struct {
 // be signed by one of them; without, whoever gives them vouches for them.
 func (v *verifier) checkpoints() (map[string][]*outside, error) {
 	out := map[string][]*outside{}
-	prefix := tree.Origin(v.account, v.home, v.name, "")
 	for _, text := range v.cfg.Checkpoints {
-		c, err := tree.ParseCheckpoint(text)
-		unproven := ""
-		if err == nil && len(v.cfg.CheckpointKeys) > 0 {
-			if _, err := tree.OpenCheckpoint(text, v.cfg.CheckpointKeys); err != nil {
-				unproven = text
-			}
-		}
+		region, c, err := v.checkpoint(text)
 		if err != nil {
-			return nil, fmt.Errorf("reading a checkpoint: %w", err)
+			return nil, err
 		}
-		region, ok := strings.CutPrefix(c.Origin, prefix)
-		if !ok || region == "" || strings.Contains(region, "/") {
-			return nil, fmt.Errorf("the checkpoint is of %s, not of the trail", c.Origin)
-		}
-		out[region] = append(out[region], &outside{Checkpoint: c, unproven: unproven})
+		out[region] = append(out[region], c)
 	}
 	return out, nil
+}
+
+// checkpoint reads one checkpoint of the trail.
+func (v *verifier) checkpoint(text string) (region string, _ *outside, err error) {
+	c, err := tree.ParseCheckpoint(text)
+	if err != nil {
+		return "", nil, fmt.Errorf("reading a checkpoint: %w", err)
+	}
+	unproven := ""
+	if len(v.cfg.CheckpointKeys) > 0 {
+		if _, err := tree.OpenCheckpoint(text, v.cfg.CheckpointKeys); err != nil {
+			unproven = text
+		}
+	}
+	region, ok := strings.CutPrefix(c.Origin, tree.Origin(v.account, v.home, v.name, ""))
+	if !ok || region == "" || strings.Contains(region, "/") {
+		return "", nil, fmt.Errorf("the checkpoint is of %s, not of the trail", c.Origin)
+	}
+	return region, &outside{Checkpoint: c, unproven: unproven}, nil
 }
 
 // unsigned reports whether the region's digests are proven by checkpoints, as
 // there is no key to check their signatures with.
 func (v *verifier) unsigned(r *region) bool {
-	return len(r.keys) == 0 && (len(v.cfg.CheckpointKeys) > 0 || len(v.cfg.Checkpoints) > 0)
+	return len(r.keys) == 0 && (len(v.cfg.CheckpointKeys) > 0 || len(v.cfg.Checkpoints) > 0 || v.cfg.Tiles != nil)
 }
 
 // trees computes the region's Merkle tree along its digests and holds it
 // against their checkpoints and those from outside. Log files were verified
 // before, their leaves against the subtrees that digests name.
-func (v *verifier) trees(r *region, nodes []*node) error {
+func (v *verifier) trees(ctx context.Context, r *region, nodes []*node) error {
 	v.trust(r, nodes)
 	for _, c := range r.outside {
 		if c.unproven != "" {
@@ -63,6 +71,9 @@ func (v *verifier) trees(r *region, nodes []*node) error {
 				return fmt.Errorf("reading a checkpoint: %w", err)
 			}
 		}
+	}
+	if err := v.keptBefore(r); err != nil {
+		return err
 	}
 	var at *tree.Frontier
 	var prev *node
@@ -83,7 +94,11 @@ func (v *verifier) trees(r *region, nodes []*node) error {
 		at = v.digestTree(r, n)
 		prev, r.treeless = n, at == nil
 		if at != nil {
-			proven = v.meet(r, n, at) || len(v.cfg.CheckpointKeys) > 0
+			same, err := v.meetTiles(ctx, r, n, at)
+			if err != nil {
+				return err
+			}
+			proven = v.meet(r, n, at) || same || len(v.cfg.CheckpointKeys) > 0
 			r.TreeSize, r.Checkpoint = at.Size, x.Tree.Checkpoint
 		}
 	}
@@ -191,7 +206,7 @@ func (v *verifier) meet(r *region, n *node, at *tree.Frontier) (met bool) {
 			continue
 		}
 		met = true
-		if !c.met && c.Root != at.Root() {
+		if !c.met && !r.diverged && c.Root != at.Root() {
 			v.mismatch(r, n.key, 1, r.LastSeq, "a checkpoint outside the bucket has another root at %d records: some of them were changed, and the digests with them", c.Size)
 		}
 		c.met = true

@@ -97,6 +97,9 @@ type Config struct {
 	AllCheckpointKeys bool
 	// Checkpoints are checkpoints of the trail that were kept outside the bucket.
 	Checkpoints []string
+	// Tiles is a place outside the bucket that has checkpoints and tiles: each
+	// digest's tree must be the one that stands there.
+	Tiles Files
 	// OtherTrails are the ARNs of trails that deliver to the bucket without
 	// digests: their log files are nobody's to prove.
 	OtherTrails []string
@@ -146,6 +149,10 @@ type region struct {
 	// tree at the end is not known.
 	truncated, treeless bool
 	unsound             map[string]int // digest → its finding, by index in the report
+	// tiles are those outside the bucket, nil where there are none; diverged says
+	// that they are of another tree.
+	tiles    *tree.Tiles
+	diverged bool
 }
 
 type verifyKey struct {
@@ -178,7 +185,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	for _, r := range regions {
 		total += len(r.digests)
 	}
-	if total == 0 && !v.anyAnchor() {
+	if total == 0 && !v.anyAnchor() && !slices.ContainsFunc(regions, func(r *region) bool { return r.tiles != nil }) {
 		if cfg.Bucket == "" {
 			return nil, fmt.Errorf("%w in the copy", ErrNothing)
 		}
@@ -208,7 +215,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 
 func newVerifier(cfg Config) (*verifier, error) {
 	v := &verifier{cfg: cfg, report: &Report{TrailARN: cfg.TrailARN, Bucket: cfg.Bucket, Prefix: cfg.Prefix,
-		Anchored: cfg.Anchors != nil || len(cfg.Checkpoints) > 0}, ids: newIDSet()}
+		Anchored: cfg.Anchors != nil || len(cfg.Checkpoints) > 0 || cfg.Tiles != nil}, ids: newIDSet()}
 	if v.cfg.Parallel <= 0 {
 		v.cfg.Parallel = defaultParallel
 	}
@@ -347,6 +354,16 @@ func (v *verifier) discover(ctx context.Context) ([]*region, error) {
 			return nil, err
 		}
 	}
+	if v.cfg.Tiles != nil {
+		if _, err := get(v.home); err != nil {
+			return nil, err
+		}
+		for _, r := range regions {
+			if err := v.openTiles(ctx, r); err != nil {
+				return nil, err
+			}
+		}
+	}
 	out := make([]*region, 0, len(regions))
 	for _, r := range regions {
 		sort.Strings(r.digests) // one region and trail: by end time
@@ -404,7 +421,7 @@ func (v *verifier) region(ctx context.Context, r *region) error {
 	if err := v.retention(ctx, r, nodes); err != nil {
 		return err
 	}
-	if err := v.trees(r, nodes); err != nil {
+	if err := v.trees(ctx, r, nodes); err != nil {
 		return err
 	}
 	if err := v.tail(ctx, r); err != nil {

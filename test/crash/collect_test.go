@@ -418,7 +418,7 @@ func (w *world) verify() {
 	t := w.t
 	t.Helper()
 	arn := fmt.Sprintf("arn:aws:cloudtrail:%s:%s:trail/%s", w.srv.Region, w.srv.Account, trail)
-	if out, code, err := w.srv.Spoor(t.Context(), "verify", "--trail-arn", arn, "--bucket", trail); err != nil || code != 0 {
+	if out, code, err := w.srv.Spoor(t.Context(), "verify", "--trail-arn", arn, "--bucket", trail, "--tiles", filepath.Join(w.srv.Dir, "checkpoints")); err != nil || code != 0 {
 		t.Errorf("verify finds fault with what was delivered: exit %d, %v\n%s", code, err, out)
 	}
 	w.validateLogs(arn)
@@ -432,10 +432,11 @@ func (w *world) verify() {
 			t.Fatal(err)
 		}
 	}
-	out, code, err := w.srv.Spoor(t.Context(), "verify", "--trail-arn", arn, "--data", w.srv.Dir)
+	out, code, err := w.srv.Spoor(t.Context(), "verify", "--trail-arn", arn, "--data", w.srv.Dir, "--tiles", filepath.Join(w.srv.Dir, "checkpoints"))
 	if err != nil || code != 0 {
 		t.Errorf("verify --data finds fault: exit %d, %v\n%s", code, err, out)
 	}
+	w.readTiles()
 	t.Logf("verify --data: %s", last(strings.TrimSpace(out), 400))
 }
 
