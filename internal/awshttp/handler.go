@@ -409,6 +409,7 @@ func decodeInput(rq *request, op *call.Operation) (any, error) {
 			tree[m] = v
 		}
 	}
+	rq.svc.model.Prune(op.Name, tree)
 	in := op.NewInput()
 	if err := (assigner{text: rq.query}).assign(reflect.ValueOf(in), tree, ""); err != nil {
 		return nil, err

@@ -367,6 +367,45 @@ func TestValidationMessage(t *testing.T) {
 	}
 }
 
+// TestNamesAreExact: a member that the model does not name to the letter is as
+// if it were not there, so that none arrives that was not checked.
+func TestNamesAreExact(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, 0)
+	var start *athena.StartQueryExecutionInput
+	f.onStart = func(_ *call.Call, in *athena.StartQueryExecutionInput) (*athena.StartQueryExecutionOutput, error) {
+		start = in
+		return &athena.StartQueryExecutionOutput{}, nil
+	}
+	var user *iam.CreateUserInput
+	f.onUser = func(in *iam.CreateUserInput) (*iam.CreateUserOutput, error) {
+		user = in
+		return &iam.CreateUserOutput{}, nil
+	}
+	post := func(service, target, body string) {
+		t.Helper()
+		req := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+		req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKIA/20200101/us-east-1/"+service+"/aws4_request, SignedHeaders=host, Signature=0")
+		if target != "" {
+			req.Header.Set("X-Amz-Target", target)
+		}
+		w := httptest.NewRecorder()
+		f.Config.Handler.ServeHTTP(w, req)
+		if w.Code != http.StatusOK {
+			t.Fatalf("%s: %d %s", body, w.Code, w.Body)
+		}
+	}
+	post("athena", "AmazonAthena.StartQueryExecution", `{"QueryString":"SELECT 1","queryString":"SELECT 2","clientRequestToken":"short",
+		"ResultConfiguration":{"outputLocation":"x","OutputLocation":"s3://b/"}}`)
+	if d := cmp.Diff(`{"queryString":"SELECT 1","resultConfiguration":{"outputLocation":"s3://b/"}}`, string(recordObject(start, nil))); d != "" {
+		t.Error(d)
+	}
+	post("iam", "", "Action=CreateUser&UserName=a&userName=b/c&Tags.member.1.Key=k&Tags.member.1.key=&Tags.member.1.Value=v")
+	if d := cmp.Diff(`{"userName":"a","tags":[{"key":"k","value":"v"}]}`, string(recordObject(user, nil))); d != "" {
+		t.Error(d)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"QueryString":"x","ResultReuseConfiguration":{"ResultReuseByAgeConfiguration":{"Enabled":true}}}`), false)
 	f.Add([]byte("Action=CreateUser&UserName=a&Tags.member.1.Key=k&Tags.member.1.Value=v"), true)

@@ -138,6 +138,35 @@ func (m *Model) minimal(name, path string, texts []string) (any, error) {
 	return json.Number(fmt.Sprint(n)), nil
 }
 
+// Prune removes from an input in its decoded wire form what the operation's
+// model does not name, to the letter. AWS's front end does not see such a
+// member; one that reached a handler would have escaped Validate.
+func (m *Model) Prune(operation string, in map[string]any) { m.prune(m.operations[operation], in) }
+
+func (m *Model) prune(name string, value any) {
+	s := m.shapes[name]
+	if s == nil {
+		return
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		for k, x := range v {
+			ref := s.Elem
+			if s.Type == "structure" {
+				if ref = s.Members[k]; ref == "" {
+					delete(v, k)
+					continue
+				}
+			}
+			m.prune(ref, x)
+		}
+	case []any:
+		for _, x := range v {
+			m.prune(s.Elem, x)
+		}
+	}
+}
+
 // maxViolations is how many violations one answer lists; AWS lists all, this
 // bounds the answer to a hostile input.
 const maxViolations = 20
