@@ -1,11 +1,14 @@
 package cloudtrail
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -113,6 +116,13 @@ func (s *api) putAuditEvents(_ context.Context, c *call.Call, in *auditInput) (*
 		e := &in.AuditEvents[i]
 		status.Attempt, status.AttemptID = now, str(e.Id)
 		data, when, fail := checkAuditEvent(e, x.Account)
+		id := call.NewID()
+		var event []byte
+		if fail == nil {
+			if event = activityLog(x, id, when, now, data); !lake.Storable(event, when) {
+				fail = &auditFault{"InvalidData", "The event data is nested too deeply, or its eventTime is out of range."}
+			}
+		}
 		if fail == nil && len(stores) == 0 {
 			fail = &auditFault{"AccountNotSubscribed", "The channel has no event data store that takes events."}
 		}
@@ -121,9 +131,7 @@ func (s *api) putAuditEvents(_ context.Context, c *call.Call, in *auditInput) (*
 			out.Failed = append(out.Failed, auditFailure{&fail.code, &fail.message, e.Id})
 			continue
 		}
-		id := call.NewID()
 		status.Success, status.SuccessID, status.ErrorCode = now, id, ""
-		event := activityLog(x, id, when, now, data)
 		for _, st := range stores {
 			s.lake.Append(c, st, when, lake.FromChannel, uuidBytes(id), event)
 		}
@@ -194,7 +202,7 @@ func checkAuditEvent(e *auditEvent, account string) (data []byte, when time.Time
 		}
 	}
 	var d auditData
-	if err := json.Unmarshal([]byte(raw), &d); err != nil {
+	if err := json.Unmarshal([]byte(raw), &d); err != nil || !unambiguous([]byte(raw), auditMembers) {
 		return nil, when, &auditFault{"InvalidData", "The event data is not a JSON object of the event schema."}
 	}
 	if f := checkAuditTexts(&d); f != nil {
@@ -228,6 +236,47 @@ func checkAuditEvent(e *auditEvent, account string) (data []byte, when time.Time
 		return nil, when, &auditFault{"InvalidData", "The event data is not valid JSON."}
 	}
 	return data, when.UTC(), nil
+}
+
+// auditMembers are the members of auditData, identityMembers those of its
+// userIdentity.
+var (
+	auditMembers    = memberNames(reflect.TypeFor[auditData]())
+	identityMembers = memberNames(reflect.TypeFor[auditData]().Field(1).Type.Elem())
+)
+
+func memberNames(t reflect.Type) (out []string) {
+	for i := range t.NumField() {
+		out = append(out, t.Field(i).Tag.Get("json"))
+	}
+	return out
+}
+
+// unambiguous reports whether an event, valid JSON, gives each member of the
+// schema once and as the schema spells it. Readers find members whatever their
+// case: of two they could see another than was checked here.
+func unambiguous(event []byte, members []string) bool {
+	d := json.NewDecoder(bytes.NewReader(event))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return false
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		t, err := d.Token()
+		name, ok := t.(string)
+		var value json.RawMessage
+		if err != nil || !ok || d.Decode(&value) != nil {
+			return false
+		}
+		if !slices.ContainsFunc(members, func(m string) bool { return strings.EqualFold(m, name) }) {
+			continue
+		}
+		if seen[name] || !slices.Contains(members, name) || name == "userIdentity" && len(value) > 0 && value[0] == '{' && !unambiguous(value, identityMembers) {
+			return false
+		}
+		seen[name] = true
+	}
+	return true
 }
 
 func checkAuditTexts(d *auditData) *auditFault {

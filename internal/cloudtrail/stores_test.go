@@ -320,18 +320,28 @@ func TestChannels(t *testing.T) {
 		}
 		return m
 	}
+	more := func(members string) string { return event(nil)[:len(event(nil))-1] + "," + members + "}" }
 	status, kind, out := r.put(*ch.ChannelArn, given("a", event(nil), good), given("b", event(nil), "AAAA"), given("c", "no"),
 		given("d", event(func(m map[string]any) { delete(m, "UID") })), given("e", event(func(m map[string]any) { m["recipientAccountId"] = "999999999999" })),
 		given("f", event(func(m map[string]any) { m["eventName"] = strings.Repeat("x", 1025) })),
 		given("g", event(func(m map[string]any) { m["eventSource"] = "s3.amazonaws.com" })),
 		given("h", event(func(m map[string]any) { m["eventTime"] = "yesterday" })),
-		given("i", event(func(m map[string]any) { m["requestParameters"] = "text" })))
+		given("i", event(func(m map[string]any) { m["requestParameters"] = "text" })),
+		given("j", more(`"requestParameters":{"a":`+strings.Repeat("[", 5000)+strings.Repeat("]", 5000)+`}`)),
+		given("k", more(`"eventSource":"s3.amazonaws.com","eventSource":"app.example.com"`)),
+		given("l", event(func(m map[string]any) { m["eventSource"], m["eventſource"] = "s3.amazonaws.com", "app.example.com" })),
+		given("m", event(func(m map[string]any) { m["recipientAccountId"], m["recipientaccountID"] = "999999999999", account })),
+		given("n", event(func(m map[string]any) {
+			m["userIdentity"] = map[string]any{"type": "user", "Type": "Root", "principalId": "p"}
+		})),
+		given("o", event(func(m map[string]any) { m["eventTime"] = "9999-12-31T23:59:59-01:00" })))
 	codes := map[string]string{}
 	for _, f := range out.Failed {
 		codes[*f.Id] = *f.ErrorCode
 	}
 	want := map[string]string{"b": "InvalidChecksum", "c": "InvalidData", "d": "FieldNotFound", "e": "InvalidRecipient", "f": "FieldTooLong",
-		"g": "InvalidEventSource", "h": "InvalidData", "i": "InvalidData"}
+		"g": "InvalidEventSource", "h": "InvalidData", "i": "InvalidData", "j": "InvalidData", "k": "InvalidData", "l": "InvalidData", "m": "InvalidData",
+		"n": "InvalidData", "o": "InvalidData"}
 	if d := cmp.Diff(want, codes); d != "" || status != 200 || kind != "" || len(out.Successful) != 1 || *out.Successful[0].Id != "a" {
 		t.Errorf("%d %s %+v: %s", status, kind, out.Successful, d)
 	}
@@ -390,6 +400,8 @@ func TestImport(t *testing.T) {
 	r.files.objects = map[string][]byte{
 		"logs/AWSLogs/1/CloudTrail/us-east-1/2020/01/01/a.json.gz": logFile(t, old("One", "2020-01-01T10:00:00Z"), old("Two", "2020-01-01T11:00:00Z")),
 		"logs/AWSLogs/1/CloudTrail/us-east-1/2020/01/01/b.json.gz": []byte("no archive"),
+		"logs/AWSLogs/1/CloudTrail/us-east-1/2020/01/01/deep.json.gz": logFile(t, old("Deep", "2020-01-01T11:00:00Z"), strings.Replace(old("Deeper", "2020-01-01T11:00:00Z"), "}",
+			`,"requestParameters":`+strings.Repeat("[", 5000)+strings.Repeat("]", 5000)+"}", 1)),
 		"logs/AWSLogs/1/CloudTrail/us-east-1/2020/01/02/c.json.gz": logFile(t, old("Three", "2020-01-02T10:00:00Z")),
 		"logs/AWSLogs/1/CloudTrail-Digest/us-east-1/d.json.gz":     logFile(t, old("Digest", "2020-01-02T10:00:00Z")),
 		"logs/AWSLogs/1/note.txt":                                  []byte("x"),
@@ -409,14 +421,14 @@ func TestImport(t *testing.T) {
 		got, err = c.GetImport(ctx, &sdk.GetImportInput{ImportId: started.ImportId})
 		return err == nil && got.ImportStatus == types.ImportStatusFailed
 	})
-	if st := got.ImportStatistics; *st.FilesCompleted != 2 || *st.EventsCompleted != 2 || *st.FailedEntries != 1 || *st.PrefixesCompleted != 1 {
+	if st := got.ImportStatistics; *st.FilesCompleted != 2 || *st.EventsCompleted != 2 || *st.FailedEntries != 2 || *st.PrefixesCompleted != 1 {
 		t.Errorf("statistics %+v", st)
 	}
 	if d := cmp.Diff(map[string]int{"One": 1, "Two": 1}, r.events(store)); d != "" {
 		t.Error(d)
 	}
 	fails, err := c.ListImportFailures(ctx, &sdk.ListImportFailuresInput{ImportId: started.ImportId})
-	if err != nil || len(fails.Failures) != 1 || !strings.HasSuffix(*fails.Failures[0].Location, "/b.json.gz") || *fails.Failures[0].ErrorType != "InvalidFormat" {
+	if err != nil || len(fails.Failures) != 2 || !strings.HasSuffix(*fails.Failures[1].Location, "/deep.json.gz") || !strings.HasSuffix(*fails.Failures[0].Location, "/b.json.gz") || *fails.Failures[0].ErrorType != "InvalidFormat" {
 		t.Errorf("failures %+v, %v", fails, err)
 	}
 	opened := len(r.files.opened)

@@ -356,7 +356,7 @@ func ReadLog(r io.Reader, from, to time.Time) ([]importEvent, error) {
 			EventTime time.Time `json:"eventTime"`
 			EventID   string    `json:"eventID"`
 		}
-		if err := json.Unmarshal(raw, &head); err != nil || head.EventTime.IsZero() || head.EventID == "" || len(raw) > maxImportEvent {
+		if err := json.Unmarshal(raw, &head); err != nil || head.EventTime.IsZero() || head.EventID == "" || len(raw) > maxImportEvent || !Storable(raw, head.EventTime) {
 			return nil, &badFile{"InvalidFormat", "The file holds a record that is not an event."}
 		}
 		if !from.IsZero() && head.EventTime.Before(from) || !to.IsZero() && head.EventTime.After(to) {

@@ -92,11 +92,11 @@ func TestTimes(t *testing.T) {
 	t.Parallel()
 	find := func(string) (*Store, error) { return &Store{ID: storeID}, nil }
 	for _, tt := range []struct{ where, from, to string }{
-		{"eventtime > '2026-01-02 03:04:05'", "2026-01-02T03:04:05Z", "9999-01-01T00:00:00Z"},
+		{"eventtime > '2026-01-02 03:04:05'", "2026-01-02T03:04:05Z", "9999-12-31T23:59:59Z"},
 		{"eventtime >= '2026-01-02' AND '2026-01-05' > eventtime", "2026-01-02T00:00:00Z", "2026-01-05T00:00:00Z"},
-		{"eventtime >= '2026-01-02' OR eventname = 'x'", "1970-01-01T00:00:00Z", "9999-01-01T00:00:00Z"},
-		{"NOT eventtime >= '2026-01-02'", "1970-01-01T00:00:00Z", "9999-01-01T00:00:00Z"},
-		{"eventtime > 'soon'", "1970-01-01T00:00:00Z", "9999-01-01T00:00:00Z"},
+		{"eventtime >= '2026-01-02' OR eventname = 'x'", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"},
+		{"NOT eventtime >= '2026-01-02'", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"},
+		{"eventtime > 'soon'", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"},
 	} {
 		p, err := makePlan("SELECT 1 FROM "+storeID+" WHERE "+tt.where, nil, find)
 		if err != nil {

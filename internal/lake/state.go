@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"time"
 
+	"spoor/internal/athena/serde"
 	"spoor/internal/aws"
 	"spoor/internal/kv"
 	"spoor/internal/trail"
@@ -132,6 +133,16 @@ const (
 // day leads, so that expiry is a range.
 
 func eventPrefix(store string) []byte { return kv.Key(kv.SpaceLake, "event", store) }
+
+// lastTime is the last time that an event may have: text has four digits for a
+// year.
+var lastTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
+// Storable reports whether an event from outside can be kept and read again: a
+// JSON object, not nested too deeply, of a time that can be written.
+func Storable(event []byte, when time.Time) bool {
+	return serde.ReadableEvent(event) && !when.After(lastTime)
+}
 
 func dayOf(t time.Time) uint32 { return uint32(max(t.Unix(), 0) / 86400) }
 

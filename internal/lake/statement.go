@@ -181,7 +181,7 @@ var timeLayouts = []string{"2006-01-02 15:04:05", "2006-01-02 15:04:05.999999999
 // times are the bounds that a query sets on the events of a relation. A bound
 // that is not understood is none.
 func (p *plan) times(relation string) (from, to time.Time) {
-	from, to = time.Unix(0, 0), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+	from, to = time.Unix(0, 0), lastTime
 	for _, c := range p.Predicates[relation] {
 		if c.Column != "eventtime" || len(c.Values) != 1 {
 			continue

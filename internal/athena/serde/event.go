@@ -40,3 +40,12 @@ func (e *Event) Row(event []byte, row []any) error {
 	}
 	return nil
 }
+
+// ReadableEvent reports whether an event, which may be anybody's, is one that
+// Row reads: a JSON object that is not nested too deeply. One that is not must
+// not be kept, as it would fail whoever reads it among others.
+func ReadableEvent(event []byte) bool {
+	s := &scanner{data: event}
+	v, err := s.value()
+	return err == nil && s.end() && v[0] == '{'
+}
