@@ -319,12 +319,21 @@ func TestCrash(t *testing.T) {
 		"not applied": func(n int) fault { return fault(n%2) * notApplied },
 		"applied":     func(n int) fault { return fault(n%2) * applied },
 		"mixed":       func(n int) fault { return fault(n % 3) },
+		// A file for each record, so that several of a stream are under way at a
+		// time, and two attempts in a row that fail, one of either kind.
+		"small files": func(n int) fault {
+			return [...]fault{notApplied, applied, works, works, applied, notApplied, works}[n%7]
+		},
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			maxBytes := maxFileBytes
+			if name == "small files" {
+				maxBytes = 1
+			}
 			for at := 1; ; at++ {
-				if !crashRun(t, at, fault) {
+				if !crashRun(t, at, maxBytes, fault) {
 					if at < 5 {
 						t.Fatalf("only %d durable steps", at)
 					}
@@ -337,12 +346,13 @@ func TestCrash(t *testing.T) {
 
 // crashRun crashes at the at-th durable step of the follower; false when there
 // are fewer.
-func crashRun(t *testing.T, at int, faults func(int) fault) bool {
+func crashRun(t *testing.T, at, maxBytes int, faults func(int) fault) bool {
 	t.Helper()
 	fs := vfs.NewCrashableMem()
 	b := newMemory()
 	b.fault = faults
 	r := newRig(t, fs, b)
+	r.f.maxBytes = maxBytes
 	crashed := false
 	var clone *vfs.MemFS
 	arm := func() {
@@ -371,6 +381,9 @@ func crashRun(t *testing.T, at int, faults func(int) fault) bool {
 	for i := range 6 {
 		steps = append(steps, func() {
 			want = append(want, r.event(home))
+			for range 3 * (i % 2) {
+				want = append(want, r.event(home))
+			}
 			if i%2 == 0 {
 				r.put("UpdateTrail", func(s *State) { s.Settings.MultiRegion = i%4 == 0 })
 			}
@@ -382,7 +395,7 @@ func crashRun(t *testing.T, at int, faults func(int) fault) bool {
 	}
 	for _, s := range steps {
 		s()
-		_, done, err := r.f.step(t.Context())
+		done, err := r.settle()
 		if err != nil {
 			if !crashed {
 				t.Fatal(err)
@@ -391,8 +404,9 @@ func crashRun(t *testing.T, at int, faults func(int) fault) bool {
 			r.close()
 			r.fs = clone
 			r.open()
+			r.f.maxBytes = maxBytes
 			r.now, at = now, -1
-			if _, done, err = r.f.step(t.Context()); err != nil {
+			if done, err = r.settle(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -486,10 +500,11 @@ func TestSlow(t *testing.T) {
 	if st := r.f.statuses.get(home); st.Error != "RequestTimeout" || !st.LatestDelivery.IsZero() || !st.LatestAttempt.Equal(r.now) || !st.LatestAttemptOK.IsZero() {
 		t.Errorf("status %+v", st)
 	}
+	retryAt := func() time.Time { return r.f.streams[home].failing().retryAt }
 	for i := range 20 {
 		last := r.now
-		r.step(r.f.retryAt.Sub(r.now))
-		if wait := r.f.retryAt.Sub(r.now); wait > maxBackoff*12/10 || wait < minBackoff*8/10 || i > 12 && wait < maxBackoff*8/10 || !r.now.After(last) {
+		r.step(retryAt().Sub(r.now))
+		if wait := retryAt().Sub(r.now); wait > maxBackoff*12/10 || wait < minBackoff*8/10 || i > 12 && wait < maxBackoff*8/10 || !r.now.After(last) {
 			t.Errorf("attempt %d: the next one is after %v", i, wait)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sort"
+	"sync"
 	"time"
 
 	"spoor/internal/crashpoint"
@@ -34,7 +35,8 @@ const (
 )
 
 // follower delivers one trail. Everything in it belongs to the goroutine of
-// run, but for the status (see status.go).
+// run, but for the status (see status.go) and the uploads (see flight.go): while
+// some files are on their way to the bucket, the next ones are made.
 type follower struct {
 	m   *Manager
 	arn string
@@ -51,9 +53,12 @@ type follower struct {
 	streams map[string]*stream
 
 	ev        entryEvent
-	retryAt   time.Time
-	backoff   time.Duration
 	statuses  statusBoard
+	uploads   sync.WaitGroup
+	ended     landings
+	flying    int           // uploads not looked at since they began
+	turn      int           // whose turn of the streams it is to upload
+	fresh     bool          // a file was planned and its upload not begun
 	maxBytes  int           // maxFileBytes; tests lower it
 	patience  time.Duration // uploadTimeout; tests lower it
 	committed func(*kv.Batch) error
@@ -77,8 +82,11 @@ func newFollower(m *Manager, arn string) *follower {
 	return f
 }
 
-// load reads the durable state. Normal running and recovery start alike.
+// load reads the durable state. Normal running and recovery start alike. No
+// upload may be under way.
 func (f *follower) load() error {
+	f.ended.take()
+	f.flying = 0
 	var err error
 	if f.home, f.account, f.name, err = digest.TrailName(f.arn); err != nil {
 		return err
@@ -124,40 +132,46 @@ func (f *follower) loadChanges() ([]pendingChange, error) {
 
 // run delivers until ctx ends or nothing is left to do.
 func (f *follower) run(ctx context.Context) error {
-	err := f.load()
 	for {
-		var next time.Time
-		var done bool
-		if err == nil {
-			next, done, err = f.step(ctx)
-		}
-		if ctx.Err() != nil || done {
+		err := f.session(ctx)
+		if err == nil || ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
-			if stopped(err) {
-				return err
-			}
-			f.log.Error("delivery cannot go on and is tried again", "pause", faultPause, "err", err)
-			if !pause(ctx, faultPause) {
-				return nil
-			}
-			// What is in memory may be ahead of the store now.
-			err = f.load()
-			continue
+		if stopped(err) {
+			return err
 		}
-		if !f.wait(ctx, next) {
+		f.log.Error("delivery cannot go on and is tried again", "pause", faultPause, "err", err)
+		if !pause(ctx, faultPause) {
 			return nil
 		}
 	}
 }
 
-// wait returns when there are new records to look at or the time has come. It
-// is false when ctx has ended.
+// session delivers from the durable state on, until ctx ends, nothing is left to
+// do or something fails that is not the bucket: then what is in memory may be
+// ahead of the store, and nothing goes on with it.
+func (f *follower) session(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer f.uploads.Wait()
+	defer cancel()
+	if err := f.load(); err != nil {
+		return err
+	}
+	for {
+		next, done, err := f.step(ctx)
+		if err != nil || done || !f.wait(ctx, next) {
+			return err
+		}
+	}
+}
+
+// wait returns when there are new records to look at, an upload has ended or the
+// time has come. It is false when ctx has ended.
 func (f *follower) wait(ctx context.Context, next time.Time) bool {
 	d := max(next.Sub(f.m.cfg.Now()), time.Millisecond)
 	timed, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
+	f.ended.onNext(cancel)
 	after := f.pos
 	if !f.set.Logging {
 		// A change brings a record of its own; those before do not matter.
@@ -166,7 +180,7 @@ func (f *follower) wait(ctx context.Context, next time.Time) bool {
 	if _, err := f.m.cfg.Journal.Wait(timed, after); err != nil {
 		return ctx.Err() == nil
 	}
-	gathering, stop := context.WithTimeout(ctx, min(gather, d))
+	gathering, stop := context.WithTimeout(timed, min(gather, d))
 	defer stop()
 	_, _ = f.m.cfg.Journal.Wait(gathering, after+gatherRecords) // its end is no error
 	return ctx.Err() == nil
@@ -183,8 +197,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// step does all that is due now: read, close files, deliver, make digests. It
-// returns when it wants to be called again even if no record comes.
+// step does all that is due now: read, close files, begin uploads and note those
+// that have ended, make digests. It returns when it wants to be called again even
+// if no record comes and no upload ends.
 func (f *follower) step(ctx context.Context) (next time.Time, done bool, err error) {
 	// The time is taken first: what was recorded before a file is due is in it.
 	now := f.m.cfg.Now()
@@ -235,6 +250,12 @@ func (f *follower) read(ctx context.Context) error {
 			return false, err
 		}
 		f.pos = it.Seq
+		if f.fresh {
+			f.fresh = false
+			if err := f.deliver(ctx); err != nil {
+				return false, err
+			}
+		}
 		if f.pos-f.durable >= cursorEvery {
 			if err := f.saveCursor(true); err != nil {
 				return false, err
@@ -319,6 +340,7 @@ func (f *follower) cutOne(s *stream, seq, streamSeq uint64) error {
 	}
 	f.durable = f.lowWater()
 	journal.SetCursor(b, CursorName(f.arn), f.durable)
+	f.fresh = true
 	return f.commit(b)
 }
 
@@ -497,11 +519,11 @@ func (f *follower) nextDeadline() time.Time {
 		if s.count > 0 {
 			soonest(s.firstAt.Add(f.m.cfg.DeliveryInterval))
 		}
-		if s.Chain.Open && !s.Chain.Closing {
+		if s.Chain.Open && !s.Chain.Closing && !s.ending {
 			soonest(s.Chain.Start.Add(f.m.cfg.DigestInterval))
 		}
-		if s.queued() {
-			soonest(f.retryAt)
+		if x := s.failing(); x != nil && s.flying == 0 {
+			soonest(x.retryAt)
 		}
 	}
 	return next

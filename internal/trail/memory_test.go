@@ -220,15 +220,36 @@ func (r *rig) close() {
 	}
 }
 
-// step advances the clock and runs the follower once.
+// step advances the clock and runs the follower until no upload is under way.
 func (r *rig) step(d time.Duration) bool {
 	r.t.Helper()
 	r.now = r.now.Add(d)
-	_, done, err := r.f.step(r.t.Context())
+	done, err := r.settle()
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	return done
+}
+
+// settle runs the follower until no upload is under way, also after an error.
+func (r *rig) settle() (done bool, err error) {
+	for {
+		if _, done, err = r.f.step(r.t.Context()); err != nil {
+			r.f.uploads.Wait()
+			return false, err
+		}
+		if done || r.f.flying == 0 {
+			return done, nil
+		}
+		r.f.await()
+	}
+}
+
+// await returns when an upload has ended that was not looked at yet.
+func (f *follower) await() {
+	ended := make(chan struct{})
+	f.ended.onNext(sync.OnceFunc(func() { close(ended) }))
+	<-ended
 }
 
 // testStep is a call that runs fn in its transaction.

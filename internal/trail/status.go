@@ -44,17 +44,17 @@ func (b *statusBoard) failed(region string, isDigest bool, code string, at time.
 			s.DigestError = code
 			return
 		}
-		s.LatestAttempt, s.Error = at, code
+		s.LatestAttempt, s.Error = later(s.LatestAttempt, at), code
 	})
 }
 
-func (f *follower) succeeded(s *stream, p *plan, at time.Time) {
+func (f *follower) succeeded(s *stream, x *flight) {
 	f.statuses.update(s.region, func(st *Status) {
-		if p.Digest {
-			st.LatestDigestDelivery, st.DigestError = at, ""
+		if x.Digest {
+			st.LatestDigestDelivery, st.DigestError = s.LatestDigestDelivery, ""
 			return
 		}
-		st.LatestDelivery, st.LatestAttempt, st.LatestAttemptOK, st.Error = at, at, at, ""
+		st.LatestDelivery, st.LatestAttempt, st.LatestAttemptOK, st.Error = s.LatestDelivery, later(st.LatestAttempt, x.at), s.LatestDelivery, ""
 	})
 }
 

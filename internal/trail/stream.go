@@ -76,6 +76,14 @@ type stream struct {
 	// will list.
 	head uint64
 	logs int
+	// window are the first of the queue's rows, those that were uploaded at least
+	// once; flying is how many of them are under way now.
+	window []*flight
+	flying int
+	// ending says that the digest's period is over, and that the digest waits for
+	// the rows before endsAt.
+	ending bool
+	endsAt uint64
 }
 
 // plan is a file on its way: all that is needed to upload it, again if need be.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,60 +23,6 @@ const (
 	// uploadTimeout bounds one attempt.
 	uploadTimeout = time.Minute
 )
-
-// deliver uploads what is queued, region after region, each in the order in
-// which it was planned. It stops at the first failure of the bucket: that is
-// shown in the trail's status and tried again later, and is no error.
-func (f *follower) deliver(ctx context.Context) error {
-	if f.m.cfg.Now().Before(f.retryAt) {
-		return nil
-	}
-	for _, region := range f.regions() {
-		s := f.streams[region]
-		for s.queued() {
-			if ctx.Err() != nil {
-				return nil
-			}
-			ok, err := s.deliverHead(ctx)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				return nil
-			}
-			f.backoff, f.retryAt = 0, time.Time{}
-		}
-	}
-	return nil
-}
-
-// deliverHead uploads the oldest planned file and notes it. ok is false when
-// the bucket did not take it.
-func (s *stream) deliverHead(ctx context.Context) (ok bool, err error) {
-	key := fileKey(s.f.arn, s.region, s.head)
-	row, err := s.f.m.cfg.Store.Get(key)
-	if err != nil {
-		return false, fmt.Errorf("reading planned file %d of %s: %w", s.head, s.region, err)
-	}
-	p, body, err := splitRow(row)
-	if err != nil {
-		return false, fmt.Errorf("planned file %d of %s: %w", s.head, s.region, err)
-	}
-	now := s.f.m.cfg.Now().UTC()
-	if perr := s.upload(ctx, &p, body); perr != nil {
-		if ctx.Err() != nil {
-			return false, nil
-		}
-		s.f.failed(s, &p, perr, now)
-		if now.Sub(p.Planned) < retryFor {
-			return false, nil
-		}
-		s.f.log.Error("a file could not be delivered for 30 days and is given up; its records are missing from the bucket",
-			"bucket", p.Bucket, "key", p.Key, "first_seq", p.First, "last_seq", p.Last, "err", perr)
-		return true, s.confirm(key, &p, time.Time{})
-	}
-	return true, s.confirm(key, &p, s.f.m.cfg.Now().UTC())
-}
 
 // upload is one attempt.
 func (s *stream) upload(ctx context.Context, p *plan, body []byte) error {
@@ -99,66 +45,94 @@ func (s *stream) upload(ctx context.Context, p *plan, body []byte) error {
 	return err
 }
 
-// confirm notes that the bucket has a file, or with a zero time that it was
-// given up.
+// confirm notes, in their order, the files that the bucket has, or that were
+// given up, up to the first of which that is not known.
 //
-// Crash story: before the commit the row is still there and the upload is
-// repeated, same bytes, same name. After it the row is gone, and a log file is
-// in the list from which the next digest is made: no crash lets a delivered
-// file miss its digest or be in two.
-func (s *stream) confirm(key []byte, p *plan, at time.Time) error {
+// Crash story: before the commit the rows are still there and the uploads are
+// repeated, same bytes, same names. After it the rows are gone, and the log
+// files are in the list from which the next digest is made: no crash lets a
+// delivered file miss its digest or be in two. What landed behind a file that
+// did not is not noted: its row stays, and no digest can list it before the
+// other.
+func (s *stream) confirm() error {
+	n := 0
+	for n < len(s.window) && s.window[n].state == landed {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
 	b := s.f.m.cfg.Store.NewBatch()
-	b.Delete(key)
-	owed := func() {}
-	if !at.IsZero() {
-		owed = s.oweNotification(b, p, at)
-		if p.Digest {
-			s.LatestDigestDelivery = at
-			s.DeliveredDigest = &digest.Link{Bucket: p.Bucket, Object: p.Key, Hash: p.Hash, Signature: p.Signature}
-			s.DeliveredLast = p.Last
-			s.announce(b, p)
-		} else {
-			s.LatestDelivery = at
-			if p.Listed && s.Chain.Open {
-				b.Set(listedKey(s.f.arn, s.region, s.head), kv.MustJSON(p))
-			}
-		}
+	var owed []func()
+	logs, digests := false, false
+	for _, x := range s.window[:n] {
+		owed = append(owed, s.note(b, x))
+		logs, digests = logs || !x.Digest, digests || x.Digest
 	}
 	s.save(b)
-	if p.Digest {
+	if digests {
 		crashpoint.Here("digest.uploaded")
-	} else {
+	}
+	if logs {
 		crashpoint.Here("trail.uploaded")
 	}
 	if err := s.f.commit(b); err != nil {
 		return err
 	}
-	if p.Digest {
+	if digests {
 		crashpoint.Here("digest.confirmed")
-	} else {
+	}
+	if logs {
 		crashpoint.Here("trail.confirmed")
 	}
-	owed()
-	s.head++
-	if p.Listed {
-		s.logs--
-	}
-	if !at.IsZero() {
-		if p.Digest {
+	for i, x := range s.window[:n] {
+		owed[i]()
+		if x.Listed {
+			s.logs--
+		}
+		if x.at.IsZero() {
+			continue
+		}
+		if x.Digest {
 			s.f.m.published()
 		}
-		s.f.succeeded(s, p, at)
+		s.f.succeeded(s, x)
+	}
+	s.head += uint64(n)
+	s.window = slices.Delete(s.window, 0, n)
+	if x := s.failing(); x != nil { // a later one: the last attempt was no success
+		s.f.statuses.failed(s.region, x.Digest, deliveryCode(x.err), x.failedAt)
 	}
 	return nil
 }
 
-// failed notes a failed attempt and sets the next one.
-func (f *follower) failed(s *stream, p *plan, err error, now time.Time) {
-	f.backoff = min(max(2*f.backoff, minBackoff), maxBackoff)
-	// A fifth more or less, so that trails of one bucket do not come at once.
-	f.retryAt = now.Add(f.backoff + time.Duration((rand.Float64()-0.5)*0.4*float64(f.backoff)))
-	f.log.Warn("a delivery failed and is tried again", "bucket", p.Bucket, "key", p.Key, "next", f.retryAt, "err", err)
-	f.statuses.failed(s.region, p.Digest, deliveryCode(err), now)
+// note writes into b what becomes of a file that is through. The notification
+// that it returns is to be called after the commit.
+func (s *stream) note(b *kv.Batch, x *flight) (owed func()) {
+	b.Delete(fileKey(s.f.arn, s.region, x.row))
+	if x.at.IsZero() {
+		return func() {}
+	}
+	// Times are those of the attempts, which may end in another order.
+	if x.Digest {
+		s.LatestDigestDelivery = later(s.LatestDigestDelivery, x.at)
+		s.DeliveredDigest = &digest.Link{Bucket: x.Bucket, Object: x.Key, Hash: x.Hash, Signature: x.Signature}
+		s.DeliveredLast = x.Last
+		s.announce(b, &x.plan)
+	} else {
+		s.LatestDelivery = later(s.LatestDelivery, x.at)
+		if x.Listed && s.Chain.Open {
+			b.Set(listedKey(s.f.arn, s.region, x.row), kv.MustJSON(&x.plan))
+		}
+	}
+	return s.oweNotification(b, &x.plan, x.at)
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // deliveryCode is the error as GetTrailStatus names it: S3's code.
@@ -178,10 +152,21 @@ func deliveryCode(err error) string {
 	return "ServiceUnavailable"
 }
 
-// digestDue: at the end of the period, or when logging has stopped and every
-// file is delivered.
+// digestDue: when logging has stopped and every file is delivered, or at the end
+// of the period, with the files that were planned in it as far as the bucket
+// takes them.
 func (s *stream) digestDue(now time.Time) bool {
-	return s.Chain.Closing && s.logs == 0 || !now.Before(s.Chain.Start.Add(s.f.m.cfg.DigestInterval))
+	if s.Chain.Closing && s.logs == 0 {
+		return true
+	}
+	if now.Before(s.Chain.Start.Add(s.f.m.cfg.DigestInterval)) {
+		s.ending = false
+		return false
+	}
+	if !s.ending {
+		s.ending, s.endsAt = true, s.NextFile
+	}
+	return s.head >= s.endsAt || s.failing() != nil
 }
 
 // makeDigest plans the digest of what was delivered since the last one.
@@ -237,6 +222,7 @@ func (s *stream) makeDigest(now time.Time) error {
 	if err := s.f.commit(b); err != nil {
 		return err
 	}
+	s.ending = false
 	crashpoint.Here("digest.planned")
 	return nil
 }

@@ -212,6 +212,11 @@ func (in *inside) sustain(ctx context.Context, d time.Duration) error {
 		if err := os.WriteFile(filepath.Join(*profiles, "sustained.pprof"), raw, 0o600); err != nil {
 			return err
 		}
+		// What each level of the store wrote, and how often.
+		metrics := in.srv.Path().Store.DB().Metrics().String()
+		if err := os.WriteFile(filepath.Join(*profiles, "sustained.store.txt"), []byte(metrics), 0o600); err != nil {
+			return err
+		}
 	}
 	rest, err := resident(os.Getpid())
 	if err != nil {
