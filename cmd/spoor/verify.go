@@ -364,14 +364,17 @@ func (v verifyCmd) overS3(ctx context.Context) (cfg verify.Config, err error) {
 	client := s3.NewFromConfig(conf, func(o *s3.Options) { o.UsePathStyle = os.Getenv("AWS_ENDPOINT_URL") != "" })
 	cfg = verify.Config{Source: verify.NewS3(client), TrailARN: v.TrailARN, Bucket: v.Bucket, Prefix: prefix,
 		Keys: map[string][]verify.PublicKey{}, Anchors: map[string]verify.Anchor{}}
-	regions := []string{home.Region}
-	if multi {
-		if regions, err = digestRegions(ctx, cfg); err != nil {
-			return cfg, err
-		}
+	// The trail may have been multi-region once, or be gone, and those that
+	// share its bucket may be multi-region.
+	regions, err := digestRegions(ctx, cfg)
+	if err != nil {
+		return cfg, err
 	}
-	for _, r := range regions {
-		if err := state(ctx, conf, r, &cfg); err != nil {
+	for _, r := range append(regions, home.Region) {
+		if cfg.Keys[r] != nil {
+			continue
+		}
+		if err := state(ctx, conf, r, multi || r == home.Region, &cfg); err != nil {
 			return cfg, err
 		}
 	}
@@ -404,7 +407,7 @@ func httpClient() *awshttp.BuildableClient {
 	})
 }
 
-// digestRegions are the regions that a multi-region trail has digests of.
+// digestRegions are the regions that the trail's place has digests of.
 func digestRegions(ctx context.Context, cfg verify.Config) ([]string, error) {
 	p := strings.Split(cfg.TrailARN, ":")
 	root := "AWSLogs/" + p[4] + "/CloudTrail-Digest/"
@@ -424,8 +427,9 @@ func digestRegions(ctx context.Context, cfg verify.Config) ([]string, error) {
 	return out, err
 }
 
-// state adds a region's public keys and newest delivery to cfg.
-func state(ctx context.Context, conf aws.Config, region string, cfg *verify.Config) error {
+// state adds a region's public keys to cfg, and the newest delivery where the
+// trail is. Asked elsewhere, a trail of one region has that region's status.
+func state(ctx context.Context, conf aws.Config, region string, there bool, cfg *verify.Config) error {
 	c := conf.Copy()
 	c.Region = region
 	ct := cloudtrail.NewFromConfig(c)
@@ -437,6 +441,9 @@ func state(ctx context.Context, conf aws.Config, region string, cfg *verify.Conf
 	for _, k := range keys.PublicKeyList {
 		cfg.Keys[region] = append(cfg.Keys[region], verify.PublicKey{Fingerprint: aws.ToString(k.Fingerprint), Value: k.Value,
 			Start: aws.ToTime(k.ValidityStartTime), End: aws.ToTime(k.ValidityEndTime)})
+	}
+	if !there {
+		return nil
 	}
 	st, err := ct.GetTrailStatus(ctx, &cloudtrail.GetTrailStatusInput{Name: &cfg.TrailARN})
 	if err != nil {
