@@ -10,6 +10,7 @@ import (
 	"spoor/internal/call"
 	"spoor/internal/glue"
 	"spoor/internal/lake"
+	"spoor/internal/trail"
 )
 
 // A federated event data store is a table of the data catalogue that Athena
@@ -45,6 +46,9 @@ func (s *api) enableFederation(c *call.Call, in *sdk.EnableFederationInput) (*sd
 		if err == nil && !trusted {
 			err = invalid("InvalidParameterException", "The federation role %s must exist and its trust policy let cloudtrail.amazonaws.com do sts:AssumeRole.", *in.FederationRoleArn)
 		}
+		if err == nil {
+			err = s.mayServe(*in.FederationRoleArn, st)
+		}
 		if err != nil {
 			return err
 		}
@@ -55,6 +59,19 @@ func (s *api) enableFederation(c *call.Call, in *sdk.EnableFederationInput) (*sd
 		return nil, err
 	}
 	return &sdk.EnableFederationOutput{EventDataStoreArn: new(st.ARN()), FederationStatus: types.FederationStatusEnabled, FederationRoleArn: &st.FederationRole}, nil
+}
+
+// mayServe reports whether a federation role has the permission that AWS asks
+// of one: to read the store's events (CloudTrail user guide, "Required
+// permissions for federation"). Who queries the table does so with it.
+func (s *api) mayServe(role string, st *lake.Store) error {
+	const action = "cloudtrail:GetEventDataStoreData"
+	may, err := s.trails.RoleMay(role, trail.RoleUse{Action: action, Resource: st.ARN(), SourceARN: st.ARN(), Account: st.Account, Owner: st.Account, Document: st.Policy})
+	if err == nil && !may {
+		err = &aws.Error{Op: "cloudtrail.EnableFederation", Kind: aws.Denied, Code: "AccessDeniedException",
+			Message: "The federation role " + role + " is not authorized to perform: " + action + " on resource: " + st.ARN()}
+	}
+	return err
 }
 
 // putFederated writes a store's table into the data catalogue.

@@ -22,6 +22,26 @@ func (federator) MayAssume(role, _, _ string) (bool, error) {
 	return role == "arn:aws:iam::123456789012:role/federation", nil
 }
 
+func (federator) May(role string, use trail.RoleUse) (bool, error) {
+	return role == "arn:aws:iam::123456789012:role/federation" && use.Action == "cloudtrail:GetEventDataStoreData" && use.SourceARN == use.Resource, nil
+}
+
+// TestFederationRoleWithoutPermission: a role that CloudTrail may assume but
+// that may not read the store is refused.
+func TestFederationRoleWithoutPermission(t *testing.T) {
+	t.Parallel()
+	r := newRigWith(t, nil, importer{denied: "cloudtrail:GetEventDataStoreData"})
+	c := r.client(region)
+	arn := *r.newStore(c, "main").EventDataStoreArn
+	in := &sdk.EnableFederationInput{EventDataStore: &arn, FederationRoleArn: new("arn:aws:iam::" + account + ":role/importer")}
+	if _, err := c.EnableFederation(t.Context(), in); code(err) != "AccessDeniedException" || !strings.Contains(err.Error(), "cloudtrail:GetEventDataStoreData") {
+		t.Errorf("%v", err)
+	}
+	if got, err := c.GetEventDataStore(t.Context(), &sdk.GetEventDataStoreInput{EventDataStore: &arn}); err != nil || got.FederationStatus != types.FederationStatusDisabled {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // TestFederation: a federated store is a table of the data catalogue, and hands
 // its events to who reads the table.
 func TestFederation(t *testing.T) {

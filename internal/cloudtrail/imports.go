@@ -17,7 +17,7 @@ import (
 
 func (s *api) importOperations() []call.Operation {
 	return []call.Operation{
-		call.Op("StartImport", s.importPermissions, s.startImport, call.Partial("the access role must be of this account; its policies are not looked at: the caller must be allowed to read the bucket")),
+		call.Op("StartImport", s.importPermissions, s.startImport),
 		call.Op("GetImport", onAll[sdk.GetImportInput]("GetImport"), handle(s.getImport), call.ReadOnly),
 		call.Op("StopImport", onAll[sdk.StopImportInput]("StopImport"), handle(s.stopImport)),
 		call.Op("ListImports", onAll[sdk.ListImportsInput]("ListImports"), handle(s.listImports), call.ReadOnly),
@@ -87,7 +87,7 @@ func parseLocation(uri string) (bucket, prefix string, err error) {
 
 func (s *api) startImport(ctx context.Context, c *call.Call, in *sdk.StartImportInput) (*sdk.StartImportOutput, error) {
 	if in.ImportId != nil {
-		return s.resumeImport(c, in)
+		return s.resumeImport(ctx, c, in)
 	}
 	if len(in.Destinations) == 0 || in.ImportSource == nil {
 		return nil, invalid("InvalidParameterException", "Destinations and ImportSource are required to start a new import.")
@@ -106,10 +106,9 @@ func (s *api) startImport(ctx context.Context, c *call.Call, in *sdk.StartImport
 	if err != nil || role.Service != "iam" || !strings.HasPrefix(role.Resource, "role/") || role.Account != c.AccountID {
 		return nil, badSource("The access role %s is not the ARN of a role of this account.", i.Role)
 	}
-	if _, _, err := s.bucket.Policy(ctx, i.Bucket); errors.Is(err, trail.ErrNoSuchBucket) {
-		return nil, badSource("The S3 bucket %s does not exist.", i.Bucket)
-	} else if err != nil {
-		return nil, err
+	document, owner, err := s.bucket.Policy(ctx, i.Bucket)
+	if err != nil {
+		return nil, sourceFault(i, err)
 	}
 	if in.StartEventTime != nil {
 		i.From = *in.StartEventTime
@@ -123,11 +122,46 @@ func (s *api) startImport(ctx context.Context, c *call.Call, in *sdk.StartImport
 		return nil, err
 	}
 	i.Store, i.StoreID = st.ARN(), st.ID
+	if err := s.mayImport(i, document, owner); err != nil {
+		return nil, err
+	}
 	if err := s.noOtherImport(c); err != nil {
 		return nil, err
 	}
 	s.lake.PutImport(c, i)
 	return startedImport(i), nil
+}
+
+func sourceFault(i *lake.Import, err error) error {
+	if errors.Is(err, trail.ErrNoSuchBucket) {
+		return badSource("The S3 bucket %s does not exist.", i.Bucket)
+	}
+	return err
+}
+
+// mayImport reports whether CloudTrail may assume an import's role and read the
+// source with it: what AWS asks of the role (CloudTrail user guide, "Required
+// permissions for copying trail events", "IAM permissions for copying trail
+// events").
+func (s *api) mayImport(i *lake.Import, document, owner string) error {
+	trusted, err := s.trails.MayAssume(i.Role, i.Store, i.Account)
+	if err == nil && !trusted {
+		err = badSource("The access role %s must exist and its trust policy let %s do sts:AssumeRole.", i.Role, trail.ServicePrincipal)
+	}
+	if err != nil {
+		return err
+	}
+	bucket := "arn:aws:s3:::" + i.Bucket
+	for _, need := range [][2]string{{"s3:ListBucket", bucket}, {"s3:GetBucketAcl", bucket}, {"s3:GetObject", bucket + "/" + i.Prefix + "*"}} {
+		may, err := s.trails.RoleMay(i.Role, trail.RoleUse{Action: need[0], Resource: need[1], SourceARN: i.Store, Account: i.Account, Owner: owner, Document: document})
+		if err == nil && !may {
+			err = badSource("Access denied. Check the permissions for your role. The access role %s needs %s on %s.", i.Role, need[0], need[1])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // importDestination checks the store that an import fills: one of CloudTrail
@@ -158,7 +192,7 @@ func (s *api) noOtherImport(c *call.Call) error {
 
 // resumeImport starts an import again that was stopped or failed: it goes on
 // behind the last file that it took.
-func (s *api) resumeImport(c *call.Call, in *sdk.StartImportInput) (*sdk.StartImportOutput, error) {
+func (s *api) resumeImport(ctx context.Context, c *call.Call, in *sdk.StartImportInput) (*sdk.StartImportOutput, error) {
 	if len(in.Destinations) > 0 || in.ImportSource != nil || in.StartEventTime != nil || in.EndEventTime != nil {
 		return nil, invalid("InvalidParameterException", "ImportId cannot be given together with other parameters.")
 	}
@@ -174,6 +208,13 @@ func (s *api) resumeImport(c *call.Call, in *sdk.StartImportInput) (*sdk.StartIm
 		return nil, err
 	}
 	if _, err := s.importDestination(c, i.Store); err != nil {
+		return nil, err
+	}
+	document, owner, err := s.bucket.Policy(ctx, i.Bucket)
+	if err != nil {
+		return nil, sourceFault(i, err)
+	}
+	if err := s.mayImport(i, document, owner); err != nil {
 		return nil, err
 	}
 	i.Status, i.Updated = lake.ImportStarting, s.lake.Now()

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"spoor/internal/notify"
+	"spoor/internal/trail"
 )
 
 const (
@@ -26,8 +27,8 @@ func (roles) MayAssume(role, trailARN, acct string) (bool, error) {
 	return role != shutRole && trailARN == audit && acct == account, nil
 }
 
-func (roles) May(role, _, resource string) bool {
-	return role == goodRole && resource == "arn:aws:logs:us-east-1:123456789012:log-group:ct:log-stream:123456789012_CloudTrail_us-east-1"
+func (roles) May(role string, use trail.RoleUse) (bool, error) {
+	return role == goodRole && use.Resource == "arn:aws:logs:us-east-1:123456789012:log-group:ct:log-stream:123456789012_CloudTrail_us-east-1", nil
 }
 
 func notifyRig(t *testing.T) *rig {

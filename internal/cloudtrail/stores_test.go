@@ -392,7 +392,7 @@ func logFile(t *testing.T, events ...string) []byte {
 // listed, and a stopped import goes on where it was.
 func TestImport(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newRigWith(t, nil, importer{})
 	ctx, c := t.Context(), r.client(region)
 	old := func(name, at string) string {
 		return `{"eventTime":"` + at + `","eventID":"` + name + `","eventName":"` + name + `"}`

@@ -174,6 +174,7 @@ func (t trailRoles) MayAssume(role, trailARN, account string) (bool, error) {
 	return t.directory.ServiceMayAssume(role, iam.ServiceUse{Service: trail.ServicePrincipal, SourceARN: trailARN, SourceAccount: account})
 }
 
-func (t trailRoles) May(role, action, resource string) bool {
-	return t.directory.RoleMay(role, action, resource)
+func (t trailRoles) May(role string, use trail.RoleUse) (bool, error) {
+	return t.directory.RoleMay(role, iam.RoleUse{Action: use.Action, Resource: use.Resource, Owner: use.Owner, Document: use.Document,
+		ServiceUse: iam.ServiceUse{Service: trail.ServicePrincipal, SourceARN: use.SourceARN, SourceAccount: use.Account}})
 }

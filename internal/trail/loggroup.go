@@ -13,8 +13,16 @@ import (
 type Roles interface {
 	// MayAssume reports whether the role lets CloudTrail assume it for a trail.
 	MayAssume(role, trailARN, account string) (bool, error)
-	// May reports whether the role's policies allow an action.
-	May(role, action, resource string) bool
+	// May reports whether the role's policies, and the resource's, allow a use.
+	May(role string, use RoleUse) (bool, error)
+}
+
+// RoleUse is what CloudTrail does with a role that it assumed.
+type RoleUse struct {
+	Action, Resource string
+	SourceARN        string // of the trail or event data store that it is done for
+	Account          string // its account
+	Owner, Document  string // the resource's account and policy, "" for the role's own account and none
 }
 
 // logsHelp describes the role that a log group needs.
@@ -44,6 +52,14 @@ func (m *Manager) MayAssume(role, sourceARN, account string) (bool, error) {
 		return false, nil
 	}
 	return m.cfg.Roles.MayAssume(role, sourceARN, account)
+}
+
+// RoleMay reports whether a role lets CloudTrail do something.
+func (m *Manager) RoleMay(role string, use RoleUse) (bool, error) {
+	if m.cfg.Roles == nil {
+		return false, nil
+	}
+	return m.cfg.Roles.May(role, use)
 }
 
 // CheckLogGroup reports whether a trail may send to its log group by its role:
@@ -93,7 +109,11 @@ func (m *Manager) logRole(trailARN, account, region string, s *Settings) (truste
 	}
 	stream := notify.LogGroupID(s.LogGroup) + ":log-stream:" + notify.LogStream(account, region)
 	for _, action := range []string{"logs:CreateLogStream", "logs:PutLogEvents"} {
-		if !m.cfg.Roles.May(s.LogRole, action, stream) {
+		may, err := m.cfg.Roles.May(s.LogRole, RoleUse{Action: action, Resource: stream, SourceARN: trailARN, Account: account})
+		switch {
+		case err != nil:
+			return true, "", err
+		case !may:
 			return true, action + " on " + stream, nil
 		}
 	}

@@ -169,8 +169,8 @@ func (f fakeRoles) MayAssume(role, _, _ string) (bool, error) {
 	return f.untrusted == nil || *f.untrusted != role, nil
 }
 
-func (f fakeRoles) May(role, action, _ string) bool {
-	return f.denied == nil || *f.denied != role || action != "logs:PutLogEvents"
+func (f fakeRoles) May(role string, use RoleUse) (bool, error) {
+	return f.denied == nil || *f.denied != role || use.Action != "logs:PutLogEvents", nil
 }
 
 func newRig(t testing.TB, fs vfs.FS, b *memory) *rig {
