@@ -144,13 +144,19 @@ func (x *Index) Lookup(ctx context.Context, q Query) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	var page Page
+	return x.page(q, found)
+}
+
+// page reads the events at q.Max+1 positions.
+func (x *Index) page(q Query, found []position) (page Page, err error) {
+	records := x.cfg.Journal.Reader()
+	defer func() { err = errors.Join(err, records.Close()) }()
 	for i, p := range found {
 		if i == q.Max {
 			page.Next = q.token(found[i-1])
 			break
 		}
-		it, err := x.cfg.Journal.Get(p.seq)
+		it, err := records.Get(p.seq)
 		if errors.Is(err, kv.ErrNotFound) {
 			continue // expired between the index and here
 		}

@@ -95,6 +95,7 @@ type Journal struct {
 	// Owned by the committer.
 	seq     uint64
 	streams map[stream]uint64
+	blocks  blockWriter
 }
 
 // written is a group that is in the store's log and not yet known to be synced.
@@ -147,29 +148,28 @@ func Open(store *kv.Store, log *slog.Logger) (*Journal, error) {
 	return j, nil
 }
 
-func lastSeq(store *kv.Store) (uint64, error) {
-	prefix := []byte{byte(kv.SpaceJournal)}
-	it, err := store.DB().NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: kv.PrefixEnd(prefix)})
+func lastSeq(store *kv.Store) (last uint64, err error) {
+	it, err := records(store, ^uint64(0))
 	if err != nil {
-		return 0, fmt.Errorf("finding the journal's end: %w", err)
+		return 0, err
 	}
-	var last uint64
+	defer func() { err = errors.Join(err, it.Close()) }()
 	if it.Last() {
-		last = binary.BigEndian.Uint64(it.Key()[1:])
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return 0, fmt.Errorf("finding the journal's end: %w", err)
+		}
+		if _, last, err = span(it.Key(), v); err != nil {
+			return 0, err
+		}
 	}
-	if err := errors.Join(it.Error(), it.Close()); err != nil {
+	if err := it.Error(); err != nil {
 		return 0, fmt.Errorf("finding the journal's end: %w", err)
 	}
 	// A trimmed journal may be empty; the mark keeps its numbers from starting
 	// again.
-	v, err := store.Get(trimKey())
-	if err != nil && !errors.Is(err, kv.ErrNotFound) {
-		return 0, fmt.Errorf("reading the journal's trim mark: %w", err)
-	}
-	if len(v) == 8 {
-		last = max(last, binary.BigEndian.Uint64(v))
-	}
-	return last, nil
+	to, err := trimmed(store)
+	return max(last, to), err
 }
 
 // Append makes g durable and returns. On an error nothing of g may be
@@ -282,7 +282,6 @@ func (j *Journal) write(out *written) error {
 	out.batch, out.first = b, j.seq+1
 	seq := j.seq
 	touched := make(map[stream]uint64, 1)
-	var key []byte
 	for _, w := range out.group {
 		if w.g.Writes != nil {
 			if err := b.Raw().Apply(w.g.Writes.Raw(), nil); err != nil {
@@ -304,12 +303,14 @@ func (j *Journal) write(out *written) error {
 			seq++
 			n++
 			touched[s] = n
-			key = appendKey(key[:0], seq)
-			if err := setEntry(b.Raw(), key, n, e.Data); err != nil {
+			if err := j.blocks.add(b.Raw(), seq, n, e.Data); err != nil {
 				return fmt.Errorf("gathering a group: %w", err)
 			}
 			out.items = append(out.items, recentItem{n, e.Data})
 		}
+	}
+	if err := j.blocks.flush(b.Raw()); err != nil {
+		return fmt.Errorf("gathering a group: %w", err)
 	}
 	for s, n := range touched {
 		b.Set(streamKey(s), binary.BigEndian.AppendUint64(nil, n))

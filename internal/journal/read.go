@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"spoor/internal/kv"
 	"spoor/internal/record"
@@ -57,19 +60,25 @@ func (e *GapError) Error() string {
 // looked for: they go in one batch, so a trim meanwhile is never taken for a
 // gap.
 func gap(store *kv.Store, first, last uint64) error {
+	to, err := trimmed(store)
+	if err == nil && to < last {
+		err = &GapError{max(first, to+1), last}
+	}
+	return err
+}
+
+// trimmed is up to where the journal was trimmed, 0 where it never was.
+func trimmed(store *kv.Store) (uint64, error) {
 	v, err := store.Get(trimKey())
 	switch {
 	case errors.Is(err, kv.ErrNotFound):
-		return &GapError{first, last}
+		return 0, nil
 	case err != nil:
-		return fmt.Errorf("reading up to where the journal is trimmed: %w", err)
+		return 0, fmt.Errorf("reading up to where the journal is trimmed: %w", err)
 	case len(v) != 8:
-		return fmt.Errorf("%w: the place of the journal's trim", record.ErrDamaged)
+		return 0, fmt.Errorf("%w: the place of the journal's trim", record.ErrDamaged)
 	}
-	if trimmed := binary.BigEndian.Uint64(v); trimmed < last {
-		return &GapError{max(first, trimmed+1), last}
-	}
-	return nil
+	return binary.BigEndian.Uint64(v), nil
 }
 
 // Read reads a store's journal without a committer, for offline tools. A gap is
@@ -79,46 +88,151 @@ func Read(store *kv.Store, after, to uint64, fn func(Item) (bool, error)) error 
 	if to <= after {
 		return nil
 	}
+	it, err := records(store, to)
+	if err != nil {
+		return err
+	}
+	return errors.Join(readFrom(store, it, after, to, fn), it.Close())
+}
+
+func readFrom(store *kv.Store, it *pebble.Iterator, after, to uint64, fn func(Item) (bool, error)) error {
+	ok, err := seek(it, after+1)
 	want := after + 1
-	return store.ScanRange(appendKey(nil, after+1), appendKey(nil, to+1), func(k, v []byte) (bool, error) {
-		it, err := decodeItem(k, v)
+	var b block
+	var buf []byte
+	for ; err == nil && ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
 		if err != nil {
-			return false, err
+			return fmt.Errorf("reading the journal: %w", err)
 		}
-		if it.Seq != want {
-			if err := gap(store, want, it.Seq-1); err != nil {
-				return false, err
+		if buf, err = b.open(it.Key(), v, buf); err != nil {
+			return err
+		}
+		if b.next > want {
+			if err := gap(store, want, b.next-1); err != nil {
+				return err
+			}
+			want = b.next
+		}
+		for {
+			more, err := b.read()
+			if err != nil {
+				return err
+			}
+			if !more || b.next-1 > to {
+				break
+			}
+			if b.next-1 < want {
+				continue
+			}
+			x, err := b.item()
+			if err != nil {
+				return err
+			}
+			want++
+			if more, err := fn(x); err != nil || !more {
+				return err
 			}
 		}
-		want = it.Seq + 1
-		return fn(it)
-	})
+	}
+	return errors.Join(err, it.Error())
 }
 
 // Get returns one record, or kv.ErrNotFound.
 func (j *Journal) Get(seq uint64) (Item, error) {
-	k := appendKey(nil, seq)
-	v, err := j.store.Get(k)
+	r := j.Reader()
+	it, err := r.Get(seq)
+	return it, errors.Join(err, r.Close())
+}
+
+// Reader returns a reader of single records. Those that were committed together
+// are decompressed once for as long as they are asked for one after the other.
+// It belongs to one goroutine, which closes it soon: it may not find what is
+// committed after its first Get.
+func (j *Journal) Reader() *Reader { return &Reader{j: j} }
+
+// Reader reads single records.
+type Reader struct {
+	j     *Journal
+	it    *pebble.Iterator // nil until the store is asked
+	first uint64           // of items
+	items []Item
+}
+
+// Get returns one record, or kv.ErrNotFound. What it returns stays valid.
+func (r *Reader) Get(seq uint64) (Item, error) {
+	if n := seq - r.first; seq >= r.first && n < uint64(len(r.items)) {
+		return r.items[n], nil
+	}
+	if x, ok := r.j.recent.get(seq); ok {
+		return x.item(seq)
+	}
+	if seq == 0 || seq == ^uint64(0) || seq > r.j.head.Load() {
+		return Item{}, kv.ErrNotFound
+	}
+	if r.it == nil {
+		it, err := records(r.j.store, ^uint64(0))
+		if err != nil {
+			return Item{}, err
+		}
+		r.it = it
+	}
+	ok, err := seek(r.it, seq)
 	if err != nil {
 		return Item{}, err
 	}
-	return decodeItem(k, v)
+	if !ok {
+		return Item{}, kv.ErrNotFound
+	}
+	return r.load(seq)
 }
 
-func decodeItem(k, v []byte) (Item, error) {
-	if len(k) != 9 {
-		return Item{}, fmt.Errorf("%w: key", record.ErrDamaged)
-	}
-	seq := binary.BigEndian.Uint64(k[1:])
-	n, w := binary.Uvarint(v)
-	if w <= 0 {
-		return Item{}, fmt.Errorf("%w: record %d", record.ErrDamaged, seq)
-	}
-	e, err := record.DecodeEntry(v[w:])
+// load reads the records of the iterator's key and returns one of them.
+func (r *Reader) load(seq uint64) (Item, error) {
+	v, err := r.it.ValueAndErr()
 	if err != nil {
-		return Item{}, fmt.Errorf("record %d: %w", seq, err)
+		return Item{}, fmt.Errorf("reading the journal: %w", err)
 	}
-	return Item{Seq: seq, StreamSeq: n, Entry: e}, nil
+	first, last, err := span(r.it.Key(), v)
+	if err != nil {
+		return Item{}, err
+	}
+	if first > seq {
+		return Item{}, kv.ErrNotFound
+	}
+	if first == last {
+		v = slices.Clone(v) // the engine's memory otherwise; a block is decompressed elsewhere
+	}
+	var b block
+	if _, err := b.open(r.it.Key(), v, nil); err != nil {
+		return Item{}, err
+	}
+	r.first, r.items = first, make([]Item, 0, last-first+1)
+	for {
+		more, err := b.read()
+		if err != nil {
+			r.items = nil
+			return Item{}, err
+		}
+		if !more {
+			break
+		}
+		x, err := b.item()
+		if err != nil {
+			r.items = nil
+			return Item{}, err
+		}
+		r.items = append(r.items, x)
+	}
+	return r.items[seq-first], nil
+}
+
+// Close ends the reader.
+func (r *Reader) Close() error {
+	if r.it == nil {
+		return nil
+	}
+	return r.it.Close()
 }
 
 // Cursor returns the position that a reader has durably reached; 0 for a new
@@ -167,7 +281,8 @@ func DropCursor(b *kv.Batch, name string) { b.Delete(cursorKey(name)) }
 func cursorKey(name string) []byte { return kv.Key(kv.SpaceCursor, name) }
 
 // Trim removes the records up to and including seq, but none that a reader's
-// cursor has not passed, and returns up to where it removed.
+// cursor has not passed, nor any that stand in a block with a later one, and
+// returns up to where it removed.
 func (j *Journal) Trim(seq uint64) (uint64, error) {
 	prefix := kv.Key(kv.SpaceCursor)
 	err := j.store.Scan(prefix, func(_, v []byte) (bool, error) {
@@ -180,8 +295,16 @@ func (j *Journal) Trim(seq uint64) (uint64, error) {
 		return 0, fmt.Errorf("reading the cursors: %w", err)
 	}
 	seq = min(seq, j.head.Load())
-	if seq == 0 {
-		return 0, nil
+	first, last, ok, err := holding(j.store, seq)
+	if err != nil {
+		return 0, err
+	}
+	if ok && last > seq {
+		seq = first - 1
+	}
+	already, err := trimmed(j.store)
+	if err != nil || seq <= already {
+		return min(seq, already), err
 	}
 	b := j.store.NewBatch()
 	b.DeleteRange(appendKey(nil, 0), appendKey(nil, seq+1))

@@ -1,11 +1,8 @@
 package journal
 
 import (
-	"encoding/binary"
 	"errors"
 	"sync"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"spoor/internal/record"
 )
@@ -116,12 +113,12 @@ func (x *recentItem) item(seq uint64) (Item, error) {
 	return Item{Seq: seq, StreamSeq: x.streamSeq, Entry: e}, nil
 }
 
-// setEntry writes a record into a batch without an intermediate copy.
-func setEntry(b *pebble.Batch, key []byte, streamSeq uint64, data []byte) error {
-	var head [binary.MaxVarintLen64]byte
-	n := binary.PutUvarint(head[:], streamSeq)
-	op := b.SetDeferred(len(key), n+len(data))
-	copy(op.Key, key)
-	copy(op.Value[copy(op.Value, head[:n]):], data)
-	return op.Finish()
+// get is one record, if it is in memory.
+func (r *recent) get(seq uint64) (recentItem, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if seq < r.first || seq-r.first >= uint64(len(r.items)) {
+		return recentItem{}, false
+	}
+	return r.items[seq-r.first], true
 }

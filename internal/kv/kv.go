@@ -40,8 +40,8 @@ type Options struct {
 	// CacheBytes is the block cache's size; 0 means 32 MiB, which keeps an idle
 	// server small. A server with a large CQL working set wants more.
 	CacheBytes int64
-	// MemTableBytes is the size of one memtable; 0 means 32 MiB. The records fill
-	// most of it, so that a smaller one would flush few keys of the index at a time.
+	// MemTableBytes is the size of one memtable; 0 means 32 MiB. Records take much
+	// of it, so that a smaller one would flush few keys of the index at a time.
 	MemTableBytes uint64
 	// Merger combines the operands of Batch.Merge; nil means none may be written.
 	// Its name is part of the store: a store is only opened with the merger that
