@@ -3,8 +3,8 @@
 //
 // It stands behind the journal as one of its readers: a goroutine follows the
 // journal with the cursor "history" and writes index keys; the records
-// themselves stay in the journal. Expiry removes the keys of whole days with
-// one range delete each and then trims the journal behind the slowest reader.
+// themselves stay in the journal. Expiry removes the keys of whole weeks with
+// one range delete and then trims the journal behind the slowest reader.
 package history
 
 import (
@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"spoor/internal/journal"
 	"spoor/internal/kv"
@@ -79,27 +81,37 @@ const (
 // "LookupEvents" and "ListInsightsData").
 var insightAttributes = []Attribute{ByTime, ByEventID, ByEventName, ByEventSource}
 
-// Index key format: kv.SpaceHistory, 'i', ^day (4 bytes, days since 1970),
+// Index key format: kv.SpaceHistory, 'w', ^week (4 bytes, weeks since 1970),
 // attribute code, account, region, value, ^eventTime (unix ms), ^seq; see
-// lists for the value. Complemented numbers order the newest first. The day
-// leads, so that expiry is a range. 'd' and the day hold the first journal
-// number seen on that day.
+// lists for the value. Complemented numbers order the newest first. The week
+// leads, so that expiry is a range, and it is no longer time than that so that
+// a value is looked for in 90 days by few seeks. 'd' and the day hold the first
+// journal number seen on that day.
+//
+// Until this was so the day led, after 'i'. What is there is read, day by day,
+// until it expires; nothing is written there any more.
 const (
+	weekMark  = 'w'
 	indexMark = 'i'
 	dayMark   = 'd'
+	weekDays  = 7
 )
+
+const dayMS = 86_400_000
 
 func dayOf(t time.Time) uint32 { return uint32(max(t.Unix(), 0) / 86400) }
 
 func dayOfMS(ms int64) uint32 { return dayOf(time.UnixMilli(ms)) }
 
-func dayPrefix(day uint32) []byte { return appendDay(nil, day) }
-
 func appendDay(dst []byte, day uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(dst, byte(kv.SpaceHistory), indexMark), ^day)
 }
 
-// listKey names a list, but for the day.
+func appendWeek(dst []byte, week uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(dst, byte(kv.SpaceHistory), weekMark), ^week)
+}
+
+// listKey names a list, but for the week.
 func listKey(dst []byte, code byte, account, region, value string) []byte {
 	dst = kv.AppendString(append(dst, code), account)
 	dst = kv.AppendString(dst, region)
@@ -143,6 +155,7 @@ type Index struct {
 	reached uint64     // journal number up to which everything is in memory or written
 	durable uint64     // of the cursor
 	days    []uint32   // days with events, ascending; changed by replacing it
+	old     []uint32   // days whose lists are by day, ascending; changed by replacing it
 	fresh   *generation
 	writing *generation // what is being written, or could not be; nil when there is none
 	ids     ids
@@ -189,10 +202,33 @@ func Open(c Config) (*Index, error) {
 		}
 		return true, nil
 	})
+	if err == nil {
+		x.old, err = oldDays(c.Store)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the days of event history: %w", err)
 	}
 	return x, nil
+}
+
+// oldDays are the days with lists by day.
+func oldDays(store *kv.Store) ([]uint32, error) {
+	it, err := store.DB().NewIter(&pebble.IterOptions{
+		LowerBound: []byte{byte(kv.SpaceHistory), indexMark}, UpperBound: []byte{byte(kv.SpaceHistory), indexMark + 1},
+	})
+	if err != nil {
+		return nil, err
+	}
+	var days []uint32
+	for ok := it.First(); ok; ok = it.SeekGE(appendDay(nil, days[0]-1)) {
+		if len(it.Key()) < 6 {
+			return nil, errors.Join(fmt.Errorf("the key %q is damaged", it.Key()), it.Close())
+		}
+		if days = slices.Insert(days, 0, ^binary.BigEndian.Uint32(it.Key()[2:])); days[0] == 0 {
+			break
+		}
+	}
+	return days, errors.Join(it.Error(), it.Close())
 }
 
 // Run indexes until ctx ends and then returns nil. An error means that the
@@ -236,7 +272,9 @@ func (x *Index) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	return x.flush(true)
+	// What came last is not left for the next start to read.
+	to := min(x.cfg.Journal.Head(), x.position()+flushRecords)
+	return errors.Join(x.absorb(context.WithoutCancel(ctx), to), x.flush(true))
 }
 
 // await waits for records and then for more of them, at most for limit. When
@@ -364,9 +402,9 @@ func BareName(arn string) string {
 	return res
 }
 
-// Expire removes the days that are past retention and trims the journal up to
-// where nothing needs it any more. Records of the oldest kept day that are past
-// retention are hidden by Lookup.
+// Expire removes the weeks that are past retention and trims the journal up to
+// where no day in retention needs it any more. What is past retention of the
+// oldest week that is kept is hidden by Lookup.
 func (x *Index) Expire() error {
 	x.flushing.Lock()
 	defer x.flushing.Unlock()
@@ -396,14 +434,21 @@ func (x *Index) Expire() error {
 	if err != nil || !expired {
 		return errors.Join(err, b.Close())
 	}
-	// Days descend in the keys: all before oldest are one range.
-	b.DeleteRange(dayPrefix(oldest-1), []byte{byte(kv.SpaceHistory), indexMark + 1})
+	// Weeks and days descend in the keys: all before the oldest are one range.
+	if week := oldest / weekDays; week > 0 {
+		b.DeleteRange(appendWeek(nil, week-1), []byte{byte(kv.SpaceHistory), weekMark + 1})
+	}
+	if len(x.old) > 0 {
+		b.DeleteRange(appendDay(nil, oldest-1), []byte{byte(kv.SpaceHistory), indexMark + 1})
+	}
 	if err := x.cfg.Journal.Commit(b); err != nil {
 		return fmt.Errorf("expiring event history: %w", err)
 	}
 	x.mu.Lock()
-	i, _ := slices.BinarySearch(x.days, oldest)
-	x.days = slices.Clone(x.days[i:])
+	for _, days := range [...]*[]uint32{&x.days, &x.old} {
+		i, _ := slices.BinarySearch(*days, oldest)
+		*days = slices.Clone((*days)[i:])
+	}
 	x.mu.Unlock()
 	to, err := x.cfg.Journal.Trim(trim)
 	if err != nil {

@@ -242,12 +242,92 @@ func TestExpire(t *testing.T) {
 	if _, err := r.jr.Get(5); err != nil {
 		t.Errorf("record 5 is gone: %v", err)
 	}
-	n := 0
-	if err := r.store.Scan([]byte{byte(kv.SpaceHistory), indexMark}, func(_, _ []byte) (bool, error) { n++; return true, nil }); err != nil {
+	if n := r.keys(t, dayMark); n != 3 {
+		t.Errorf("%d days are left, want 3", n)
+	}
+	if r.keys(t, weekMark) == 0 {
+		t.Error("no lists are left")
+	}
+	r.advance(5 * 24 * time.Hour)
+	if got := r.ids(t, Query{}, 50); len(got) != 0 {
+		t.Errorf("past retention: %q", got)
+	}
+	r.advance(weekDays * 24 * time.Hour) // their last week is over
+	if err := r.x.Expire(); err != nil {
 		t.Fatal(err)
 	}
-	if n != 3*7 {
-		t.Errorf("%d keys are left, want those of three events", n)
+	for _, mark := range []byte{dayMark, weekMark} {
+		if n := r.keys(t, mark); n != 0 {
+			t.Errorf("%d keys of kind %c are left", n, mark)
+		}
+	}
+}
+
+// keys counts the keys of a kind.
+func (r *rig) keys(t testing.TB, mark byte) (n int) {
+	t.Helper()
+	if err := r.store.Scan([]byte{byte(kv.SpaceHistory), mark}, func(_, _ []byte) (bool, error) { n++; return true, nil }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// byDay makes the lists of a store that is not open those of one from before
+// they were by week.
+func byDay(t testing.TB, fs vfs.FS) {
+	t.Helper()
+	store, err := kv.Open("store", kv.Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := store.NewBatch()
+	err = store.Scan([]byte{byte(kv.SpaceHistory), weekMark}, func(k, v []byte) (bool, error) {
+		p, err := decodePosition(k[len(k)-16:])
+		b.Delete(k)
+		b.Set(append(appendDay(nil, dayOfMS(p.ms)), k[6:]...), v)
+		return true, err
+	})
+	if err := errors.Join(err, store.Apply(b), store.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestExpireByDay: a store of before is read, and its lists go with their days.
+func TestExpireByDay(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewMem()
+	r := newRig(t, fs)
+	for day := range 5 {
+		r.add(t, record.Record{EventID: fmt.Sprint(day), EventName: "A"})
+		r.advance(24 * time.Hour)
+	}
+	now := r.x.cfg.Now()
+	r.close(t)
+	byDay(t, fs)
+	r = newRig(t, fs)
+	defer r.close(t)
+	r.advance(now.Sub(start))
+	if n := r.keys(t, weekMark); n != 0 {
+		t.Fatalf("%d keys by week", n)
+	}
+	r.add(t, record.Record{EventID: "5", EventName: "A"})
+	for _, page := range []int{1, 4, 50} {
+		if got := r.ids(t, Query{Attribute: ByEventName, Value: "A"}, page); cmp.Diff([]string{"5", "4", "3", "2", "1", "0"}, got) != "" {
+			t.Errorf("pages of %d: %q", page, got)
+		}
+	}
+	if got := r.ids(t, Query{Attribute: ByEventID, Value: "1"}, 50); cmp.Diff([]string{"1"}, got) != "" {
+		t.Errorf("by id: %q", got)
+	}
+	r.advance(DefaultRetention - 3*24*time.Hour)
+	if err := r.x.Expire(); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.ids(t, Query{}, 50); cmp.Diff([]string{"5", "4", "3", "2"}, got) != "" {
+		t.Errorf("after expiry: %q", got)
+	}
+	if n := r.keys(t, indexMark); n != 3*7 {
+		t.Errorf("%d keys by day are left", n)
 	}
 }
 

@@ -70,7 +70,7 @@ func writeIDs(b *kv.Batch, list []id) {
 	slices.SortFunc(list, func(a, b id) int { return bytes.Compare(a.key, b.key) })
 	var key []byte
 	for _, x := range list {
-		key = append(appendDay(key[:0], dayOfMS(x.at.ms)), x.key...)
+		key = append(appendWeek(key[:0], dayOfMS(x.at.ms)/weekDays), x.key...)
 		b.Set(x.at.append(key), nil)
 	}
 }

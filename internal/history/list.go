@@ -13,7 +13,7 @@ import (
 	"spoor/internal/kv"
 )
 
-// A list is the events of one attribute's value on one day, newest first. It is
+// A list is the events of one attribute's value in one week, newest first. It is
 // kept in pieces: a key ends in the position of its newest event, its value holds
 // the other events of the piece, each as what it is older by: milliseconds, then
 // the number (zigzag), both varints. A busy server's events of one commit that
@@ -64,7 +64,7 @@ func (l lists) write(b *kv.Batch) {
 				v = binary.AppendUvarint(v, uint64(list[n-1].ms-list[n].ms))
 				v = binary.AppendVarint(v, int64(list[n-1].seq-list[n].seq))
 			}
-			k = append(appendDay(k[:0], dayOfMS(list[0].ms)), key...)
+			k = append(appendWeek(k[:0], dayOfMS(list[0].ms)/weekDays), key...)
 			k = list[0].append(k)
 			b.Set(k, v)
 			list = list[n:]

@@ -26,7 +26,7 @@ func TestList(t *testing.T) {
 	for round := range 20 {
 		name := string(rune('a' + round))
 		key := listKey(nil, attributeCode[ByEventName], "123456789012", "us-east-1", name)
-		prefix := append(dayPrefix(day), key...)
+		prefix := append(appendWeek(nil, day/weekDays), key...)
 		var all []position
 		seq, ms := uint64(1), int64(day)*86_400_000
 		for range 1 + random.IntN(20) {

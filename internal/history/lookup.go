@@ -168,7 +168,7 @@ func (x *Index) page(q Query, found []position) (page Page, err error) {
 	return page, nil
 }
 
-// collect gives up to q.Max+1 positions, from memory and, day after day, from
+// collect gives up to q.Max+1 positions, from memory and, week after week, from
 // the store.
 func (x *Index) collect(q Query, code byte, from position, after *position, floor time.Time) ([]position, error) {
 	key := listKey(nil, code, q.Account, q.Region, q.Value)
@@ -183,7 +183,7 @@ func (x *Index) collect(q Query, code byte, from position, after *position, floo
 	// Memory first: what is not there any more by then is in the store, and what
 	// is found twice counts once.
 	x.mu.Lock()
-	days := x.days
+	days, old := x.days, x.old
 	if code == attributeCode[ByEventID] {
 		if p, ok := x.ids.find(key); ok {
 			x.mu.Unlock()
@@ -198,7 +198,7 @@ func (x *Index) collect(q Query, code byte, from position, after *position, floo
 	if len(out) > q.Max {
 		oldest = out[q.Max]
 	}
-	stored, err := x.stored(key, days, from, oldest, q.Max+1)
+	stored, err := x.stored(key, days, old, from, oldest, q.Max+1)
 	if err != nil {
 		return nil, err
 	}
@@ -212,11 +212,11 @@ func (x *Index) collect(q Query, code byte, from position, after *position, floo
 }
 
 // stored gives the newest events of a list that are in the store and between
-// two positions, at most limit of them, newest first. Days without an event of
+// two positions, at most limit of them, newest first. Weeks without an event of
 // the list are passed over by a seek each.
-func (x *Index) stored(key []byte, days []uint32, from, to position, limit int) (out []position, err error) {
+func (x *Index) stored(key []byte, days, old []uint32, from, to position, limit int) (out []position, err error) {
 	it, err := x.cfg.Store.DB().NewIter(&pebble.IterOptions{
-		LowerBound: []byte{byte(kv.SpaceHistory), indexMark}, UpperBound: []byte{byte(kv.SpaceHistory), indexMark + 1},
+		LowerBound: []byte{byte(kv.SpaceHistory), indexMark}, UpperBound: []byte{byte(kv.SpaceHistory), weekMark + 1},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading event history: %w", err)
@@ -227,29 +227,47 @@ func (x *Index) stored(key []byte, days []uint32, from, to position, limit int) 
 		}
 	}()
 	var prefix []byte
-	for _, day := range slices.Backward(days) {
-		begin, end := int64(day)*86_400_000, int64(day+1)*86_400_000-1
-		if begin > from.ms {
+	read := func(days, first uint32, limit int) (err error) {
+		begin := from
+		if newest := (position{int64(first+days)*dayMS - 1, ^uint64(0)}); begin.newer(newest) {
+			begin = newest
+		}
+		return readList(it, prefix, begin, func(p position) bool {
+			if to.newer(p) {
+				return false
+			}
+			out = append(out, p)
+			limit--
+			return limit > 0
+		})
+	}
+	last := ^uint32(0)
+	for i := len(days) - 1; i >= 0 && len(out) < limit; i-- {
+		week := days[i] / weekDays
+		first := week * weekDays
+		if week == last || int64(first)*dayMS > from.ms {
 			continue
 		}
-		if end < to.ms {
+		if int64(first+weekDays)*dayMS <= to.ms {
 			break
 		}
-		prefix = append(appendDay(prefix[:0], day), key...)
-		first := from
-		if newest := (position{end, ^uint64(0)}); first.newer(newest) {
-			first = newest
+		last = week
+		prefix = append(appendWeek(prefix[:0], week), key...)
+		had := len(out)
+		if err := read(weekDays, first, limit-had); err != nil {
+			return nil, err
 		}
-		enough := false
-		err := readList(it, prefix, first, func(p position) bool {
-			if enough = to.newer(p); !enough {
-				out = append(out, p)
-				enough = len(out) == limit
+		k, _ := slices.BinarySearch(old, first+weekDays)
+		byWeek := len(out)
+		for k--; k >= 0 && old[k] >= first && len(out)-byWeek < limit-had; k-- {
+			prefix = append(appendDay(prefix[:0], old[k]), key...)
+			if err := read(1, old[k], limit-had-(len(out)-byWeek)); err != nil {
+				return nil, err
 			}
-			return !enough
-		})
-		if err != nil || enough {
-			return out, err
+		}
+		if len(out) > byWeek {
+			slices.SortFunc(out[had:], compare)
+			out = out[:min(len(out), limit)]
 		}
 	}
 	return out, nil

@@ -101,7 +101,9 @@ func TestModel(t *testing.T) {
 				case 1:
 					clone := fs.CrashClone(vfs.CrashCloneCfg{})
 					r.close(t)
-					fs = clone
+					if fs = clone; random.IntN(2) == 0 {
+						byDay(t, fs)
+					}
 					r = newRigWith(t, fs, 1+random.IntN(200))
 					r.advance(now.Sub(start))
 				case 2, 3, 4, 5:
