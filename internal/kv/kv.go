@@ -121,6 +121,7 @@ func Open(dir string, o Options) (*Store, error) {
 		FormatMajorVersion:          pebble.FormatNewest,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
+		MaxOpenFiles:                openFiles(),
 		Merger:                      o.Merger,
 		Logger:                      pebbleLogger{o.Logger, o.Fatal},
 		EventListener:               watch.listener(),
@@ -153,6 +154,17 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
+}
+
+// openFiles is how many files are kept open. To open one takes longer than to
+// read a record from it, and ten million records lie in some 5000. Half of what
+// the process may have open is left for connections.
+func openFiles() int {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return 1000
+	}
+	return int(min(max(l.Cur/2, 256), 8192))
 }
 
 // spans keeps the journal's keys in tables of their own. They come in order, so
