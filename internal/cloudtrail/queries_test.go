@@ -118,6 +118,7 @@ func TestQueryErrors(t *testing.T) {
 		{"column", "InvalidQueryStatementException", sdk.StartQueryInput{QueryStatement: new("SELECT colour FROM " + id)}},
 		{"function of files", "InvalidQueryStatementException", sdk.StartQueryInput{QueryStatement: new("SELECT * FROM read_csv('/etc/passwd'), " + id)}},
 		{"table of a catalogue", "InvalidQueryStatementException", sdk.StartQueryInput{QueryStatement: new("SELECT * FROM other." + id)}},
+		{"without end", "InvalidQueryStatementException", sdk.StartQueryInput{QueryStatement: new("SELECT * FROM (WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT n FROM t), " + id)}},
 		{"absent", "EventDataStoreNotFoundException", sdk.StartQueryInput{QueryStatement: new("SELECT 1 FROM 123e4567-e89b-12d3-a456-426614174000")}},
 		{"another's", "EventDataStoreNotFoundException", sdk.StartQueryInput{QueryStatement: new("SELECT 1 FROM " + id), EventDataStoreOwnerAccountId: new("999999999999")}},
 		{"parameters", "InvalidQueryStatementException", sdk.StartQueryInput{QueryStatement: new("SELECT 1 FROM " + id + " WHERE eventname = ?")}},

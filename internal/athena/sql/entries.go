@@ -17,6 +17,19 @@ func repeat(_ *Call, a []argument) (string, Type, error) {
 		"ELSE list_transform(range(least(greatest(%[1]s, 0), %[2]d)), lambda _i: %[3]s) END)", n, maxEntries, a[0].sql), arrayOf(a[0].typ), nil
 }
 
+// maxPadded is how many characters lpad and rpad make. Trino's bound is 2^31-1,
+// under its limit on a query's memory; the engine's limit does not see the
+// texts of a vector while they are made.
+const maxPadded = 1 << 16
+
+func pad(name string) func(*Call, []argument) (string, Type, error) {
+	return func(_ *Call, a []argument) (string, Type, error) {
+		n := "CAST(" + a[1].sql + " AS BIGINT)"
+		return fmt.Sprintf("(CASE WHEN %[1]s IS NULL THEN NULL WHEN %[1]s < 0 OR %[1]s > %[2]d THEN error('INVALID_FUNCTION_ARGUMENT: Target length must be in the range [0..%[2]d]') "+
+			"ELSE %[3]s(%[4]s, CAST(least(greatest(%[1]s, 0), %[2]d) AS INTEGER), %[5]s) END)", n, maxPadded, name, a[0].sql, a[2].sql), simple("varchar"), nil
+	}
+}
+
 func sequence(_ *Call, a []argument) (string, Type, error) {
 	tooMany := fmt.Sprintf("error('INVALID_FUNCTION_ARGUMENT: result of sequence function must not have more than %d entries')", maxEntries)
 	t := arrayOf(a[0].typ)

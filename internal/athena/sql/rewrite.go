@@ -90,7 +90,7 @@ func Rewrite(q *Query, database string, r Resolver, params []string) (*Rewritten
 // RewriteLake is Rewrite for CloudTrail Lake's dialect, in which a time may be
 // compared with a text: eventtime > '2026-01-01 00:00:00'.
 func RewriteLake(q *Query, r Resolver, params []string) (*Rewritten, error) {
-	return rewrite(&rewriter{resolver: r, textTimes: true}, q, params)
+	return rewrite(&rewriter{resolver: r, textTimes: true, noRecursion: true}, q, params)
 }
 
 func rewrite(w *rewriter, q *Query, params []string) (*Rewritten, error) {
@@ -160,8 +160,9 @@ type rewriter struct {
 	depth    int
 	trying   int // how many TRY the expression stands in
 	// textTimes lets times be compared with texts, as CloudTrail Lake does.
-	textTimes bool
-	prefixes  *prefixes
+	textTimes   bool
+	noRecursion bool // Lake has none, and nothing else bounds it
+	prefixes    *prefixes
 }
 
 // scope is what names mean at one place: the relations of FROM, and what the
@@ -201,6 +202,9 @@ func (w *rewriter) query(q *Query, outer *scope) (string, []Column, error) {
 	var b strings.Builder
 	if len(q.With) > 0 {
 		b.WriteString("WITH ")
+		if q.Recursive && w.noRecursion {
+			return "", nil, semantic("NOT_SUPPORTED", q.Pos, "WITH RECURSIVE is not supported")
+		}
 		if q.Recursive {
 			b.WriteString("RECURSIVE ")
 		}
