@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -66,7 +65,11 @@ func benchColumnar(ctx context.Context, records int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	plain := harness.New(*binaryPath, dir, "--columnar", "off")
+	var debug []string
+	if *profiles != "" {
+		debug = []string{"--debug", "127.0.0.1:0"}
+	}
+	plain := harness.New(*binaryPath, dir, append(debug, "--columnar", "off")...)
 	if err := plain.Start(ctx); err != nil {
 		return err
 	}
@@ -78,14 +81,14 @@ func benchColumnar(ctx context.Context, records int) error {
 	if _, err := ask(ctx, plain, logDDL); err != nil {
 		return err
 	}
-	slow, err := askAll(ctx, plain, *repeats)
+	slow, err := askAll(ctx, plain, "json", *repeats)
 	if err != nil {
 		return err
 	}
 	if err := plain.Stop(); err != nil {
 		return err
 	}
-	copied := harness.New(*binaryPath, dir)
+	copied := harness.New(*binaryPath, dir, debug...)
 	if err := copied.Start(ctx); err != nil {
 		return err
 	}
@@ -100,7 +103,7 @@ func benchColumnar(ctx context.Context, records int) error {
 		return err
 	}
 	took := time.Since(began)
-	fast, err := askAll(ctx, copied, 3**repeats)
+	fast, err := askAll(ctx, copied, "copies", 3**repeats)
 	if err != nil {
 		return err
 	}
@@ -162,38 +165,28 @@ type asked struct {
 	took, cpu time.Duration
 }
 
-// ticks are the kernel's units of a process's time, in a second.
-const ticks = 100
-
-// processorTime is what a process has used of the processors, from /proc.
+// processorTime is what the server and its object gateway, a process of its own,
+// have used of the processors.
 func processorTime(pid int) (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	sum, err := processTime(pid)
 	if err != nil {
 		return 0, err
 	}
-	// The name, in brackets, may hold anything; user and system time are the
-	// twelfth and thirteenth field after it.
-	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("no times of process %d", pid)
+	gateways, err := children(pid)
+	for _, g := range gateways {
+		t, terr := processTime(g)
+		sum, err = sum+t, errors.Join(err, terr)
 	}
-	var sum int64
-	for _, f := range fields[11:13] {
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("reading the times of process %d: %w", pid, err)
-		}
-		sum += n
-	}
-	return time.Duration(sum) * time.Second / ticks, nil
+	return sum, err
 }
 
 // askAll asks each question so many times; took is the median, cpu the mean of
-// the server's processor time.
-func askAll(ctx context.Context, srv *harness.Server, times int) ([]asked, error) {
+// the server's processor time. name is that of the profiles.
+func askAll(ctx context.Context, srv *harness.Server, name string, times int) ([]asked, error) {
 	out := make([]asked, len(questions))
 	for i, q := range questions {
 		var took []time.Duration
+		profiled := (&side{srv: srv}).profile(name + "-" + strings.ReplaceAll(q.name, " ", "-"))
 		before, err := processorTime(srv.PID())
 		for range times {
 			a, aerr := ask(ctx, srv, q.sql)
@@ -203,7 +196,7 @@ func askAll(ctx context.Context, srv *harness.Server, times int) ([]asked, error
 			out[i], took = a, append(took, a.took)
 		}
 		after, err := processorTime(srv.PID())
-		if err != nil {
+		if err = errors.Join(err, profiled()); err != nil {
 			return nil, err
 		}
 		slices.Sort(took)
