@@ -32,6 +32,9 @@ type Call struct {
 	// ViaService is the service principal on whose behalf a forwarded call is
 	// made ("athena.amazonaws.com"); empty for a client's own call.
 	ViaService string
+	// Judged is the time that the call's permissions are judged by, when the call
+	// is to be recorded with it; zero means the authoriser's clock.
+	Judged time.Time
 
 	// Tx collects the call's own writes. They become durable together with the
 	// call's record, or not at all.

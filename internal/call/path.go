@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,12 +27,30 @@ type Selector interface {
 	Selects(r *record.Record) bool
 }
 
+// Wants knows which consumers want more of records than their standard form.
+// Implemented by the event data stores.
+type Wants interface {
+	// Wanted is what consumers of an account and region want, nil for nothing.
+	// It is asked on every call and must be cheap.
+	Wanted(account, region string) *record.Wanted
+}
+
+// ContextKeys is an Authorizer that gives the condition keys that a call was
+// judged by.
+type ContextKeys interface {
+	// ContextKeys are the values of those of the keys that the call has.
+	ContextKeys(c *Call, p *Permission, keys []string) map[string]string
+}
+
 // Path is the way of a call. All listeners of a server share one.
 type Path struct {
 	Auth     Authorizer
 	Selector Selector
 	Journal  *journal.Journal
 	Store    *kv.Store
+	// Wants knows who wants more of records than their standard form; nil for
+	// nobody.
+	Wants Wants
 	// AlwaysData records data events whether or not something selects them.
 	AlwaysData bool
 	Now        func() time.Time
@@ -44,6 +63,8 @@ type buffers struct {
 	json  []byte
 	rec   record.Record
 	perms []Permission
+	// context is what eventContext is made of, nil when nobody wants any.
+	context *record.Context
 }
 
 // errUnknownOutcome is what a record says of a call whose effect may or may
@@ -100,14 +121,75 @@ func (p *Path) Run(ctx context.Context, c *Call, s Step) error {
 
 func (p *Path) authorize(ctx context.Context, c *Call, s Step, buf *buffers) error {
 	perms, err := s.Permissions(c, buf.perms[:0])
-	buf.perms = perms
+	buf.perms, buf.context = perms, nil
 	if err != nil {
 		return err
 	}
 	if len(perms) == 0 {
 		return nil
 	}
-	return p.Auth.Authorize(ctx, c, perms)
+	w := p.wanted(c.AccountID, c.Region)
+	if w == nil || len(w.RequestKeys)+len(w.TagKeys) == 0 {
+		return p.Auth.Authorize(ctx, c, perms)
+	}
+	c.Judged = p.Now() // so that the keys of time are those that are recorded
+	err = p.Auth.Authorize(ctx, c, perms)
+	buf.context = p.context(c, perms, w)
+	return err
+}
+
+// wanted costs a load of memory when nobody wants anything.
+func (p *Path) wanted(account, region string) *record.Wanted {
+	if p.Wants == nil {
+		return nil
+	}
+	return p.Wants.Wanted(account, region)
+}
+
+// context takes what eventContext is made of: the keys that the call was judged
+// by, and the tags that its caller and its resources had then.
+func (p *Path) context(c *Call, perms []Permission, w *record.Wanted) *record.Context {
+	out := &record.Context{}
+	if keys, ok := p.Auth.(ContextKeys); ok && len(w.RequestKeys) > 0 {
+		out.Request = keys.ContextKeys(c, &perms[0], w.RequestKeys)
+	}
+	for _, key := range w.TagKeys {
+		if v, ok := c.Caller.Tags[key]; ok {
+			if out.Principal == nil {
+				out.Principal = map[string]string{}
+			}
+			out.Principal[key] = v
+		}
+	}
+	seen := map[string]bool{}
+	for i := range perms {
+		x := &perms[i]
+		// Tags are told to nobody but the resource's owner.
+		if x.ResourceAccount != "" && x.ResourceAccount != c.AccountID || seen[x.Resource] || strings.ContainsRune(x.Resource, '*') {
+			continue
+		}
+		tags := map[string]string{}
+		for _, key := range w.TagKeys {
+			if v := x.Context["aws:resourcetag/"+strings.ToLower(key)]; len(v) > 0 {
+				tags[key] = v[0]
+			}
+		}
+		if len(tags) > 0 {
+			seen[x.Resource] = true
+			out.Resources = append(out.Resources, record.TaggedResource{ARN: x.Resource, Tags: tags})
+		}
+	}
+	return out
+}
+
+// entry encodes a record in all the forms that somebody wants.
+func (p *Path) entry(r *record.Record, buf *buffers) (e []byte) {
+	if p.wanted(r.AccountID, r.Region) == nil {
+		e, buf.json = r.AppendEntry(nil, buf.json)
+	} else {
+		e, buf.json = r.AppendEnriched(nil, buf.json, buf.context)
+	}
+	return e
 }
 
 // record makes the call's events durable together with its writes.
@@ -168,9 +250,7 @@ func (p *Path) encode(c *Call, s Step, buf *buffers, outcome error, before []jou
 		if recorded(before, i) {
 			continue
 		}
-		var e []byte
-		e, buf.json = r.AppendEntry(nil, buf.json)
-		out = append(out, journal.Entry{Account: r.AccountID, Region: r.Region, Index: i, Data: e})
+		out = append(out, journal.Entry{Account: r.AccountID, Region: r.Region, Index: i, Data: p.entry(r, buf)})
 	}
 	return out
 }
@@ -222,8 +302,8 @@ func (p *Path) Reject(c *Call, err error, describe func(r *record.Record)) error
 	if r.Category == record.Data && !p.AlwaysData && !p.selected(r) {
 		return err
 	}
-	var entry []byte
-	entry, buf.json = r.AppendEntry(nil, buf.json)
+	buf.context = nil
+	entry := p.entry(r, buf)
 	if jerr := p.Journal.Append(journal.Group{
 		Entries: []journal.Entry{{Account: r.AccountID, Region: r.Region, Data: entry}},
 	}); jerr != nil {

@@ -26,12 +26,6 @@ func (s *api) insightOperations() []call.Operation {
 		call.Op("GetInsightSelectors", func(c *call.Call, in *sdk.GetInsightSelectorsInput) ([]call.Permission, error) {
 			return s.onTrailOrStore(c, "GetInsightSelectors", in.TrailName, in.EventDataStore), nil
 		}, handle(s.getInsightSelectors), call.ReadOnly),
-		call.Op("PutEventConfiguration", func(c *call.Call, in *sdk.PutEventConfigurationInput) ([]call.Permission, error) {
-			return s.onTrailOrStore(c, "PutEventConfiguration", in.TrailName, in.EventDataStore), nil
-		}, handle(s.putEventConfiguration), call.Partial("the standard configuration only: large events, context keys and aggregations are refused with UnsupportedOperationException")),
-		call.Op("GetEventConfiguration", func(c *call.Call, in *sdk.GetEventConfigurationInput) ([]call.Permission, error) {
-			return s.onTrailOrStore(c, "GetEventConfiguration", in.TrailName, in.EventDataStore), nil
-		}, handle(s.getEventConfiguration), call.ReadOnly),
 		call.Op("ListInsightsData", func(_ *call.Call, in *sdk.ListInsightsDataInput) ([]call.Permission, error) {
 			return []call.Permission{{Action: "cloudtrail:ListInsightsData", Resource: str(in.InsightSource)}}, nil
 		}, s.listInsightsData, call.ReadOnly),
@@ -248,61 +242,6 @@ func (s *api) getInsightSelectors(c *call.Call, in *sdk.GetInsightSelectorsInput
 func notEnabled(what, settings string) error {
 	return &aws.Error{Op: "cloudtrail.GetInsightSelectors", Kind: aws.NotFound, Code: "InsightNotEnabledException",
 		Message: what + " does not have Insights enabled. Edit the " + settings + " to enable Insights, and then try the operation again."}
-}
-
-func (s *api) putEventConfiguration(c *call.Call, in *sdk.PutEventConfigurationInput) (*sdk.PutEventConfigurationOutput, error) {
-	t, st, err := s.trailOrStore(c, in.TrailName, in.EventDataStore, s.findHome)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case t != nil && (in.MaxEventSize != "" || len(in.ContextKeySelectors) > 0):
-		return nil, invalid("InvalidParameterCombinationException", "MaxEventSize and ContextKeySelectors can be given with an event data store only.")
-	case st != nil && len(in.AggregationConfigurations) > 0:
-		return nil, invalid("InvalidParameterCombinationException", "AggregationConfigurations can be given with a trail only.")
-	case st != nil && class(st) != classOf(nil):
-		return nil, invalid("InvalidEventDataStoreCategoryException", "The event category of the event data store %s does not support the operation.", st.ARN())
-	case len(in.ContextKeySelectors) > 0 && in.MaxEventSize != types.MaxEventSizeLarge:
-		return nil, invalid("InvalidParameterCombinationException", "ContextKeySelectors need MaxEventSize to be Large.")
-	case in.MaxEventSize == types.MaxEventSizeLarge || len(in.AggregationConfigurations) > 0:
-		return nil, notOffered("PutEventConfiguration", "Large events, event context and aggregated events are not offered by this server.")
-	}
-	return &sdk.PutEventConfigurationOutput{TrailARN: trailARN(t), EventDataStoreArn: arnOf(st), MaxEventSize: maxEventSize(st),
-		ContextKeySelectors: []types.ContextKeySelector{}, AggregationConfigurations: []types.AggregationConfiguration{}}, nil
-}
-
-func (s *api) getEventConfiguration(c *call.Call, in *sdk.GetEventConfigurationInput) (*sdk.GetEventConfigurationOutput, error) {
-	t, st, err := s.trailOrStore(c, in.TrailName, in.EventDataStore, s.findTrail)
-	if err != nil {
-		return nil, err
-	}
-	if st != nil && class(st) != classOf(nil) {
-		return nil, invalid("InvalidEventDataStoreCategoryException", "The event category of the event data store %s does not support the operation.", st.ARN())
-	}
-	return &sdk.GetEventConfigurationOutput{TrailARN: trailARN(t), EventDataStoreArn: arnOf(st), MaxEventSize: maxEventSize(st),
-		ContextKeySelectors: []types.ContextKeySelector{}, AggregationConfigurations: []types.AggregationConfiguration{}}, nil
-}
-
-func trailARN(t *trail.State) *string {
-	if t == nil {
-		return nil
-	}
-	return new(t.ARN())
-}
-
-func arnOf(st *lake.Store) *string {
-	if st == nil {
-		return nil
-	}
-	return new(st.ARN())
-}
-
-// maxEventSize is a setting of stores; a trail has none.
-func maxEventSize(st *lake.Store) types.MaxEventSize {
-	if st == nil {
-		return ""
-	}
-	return types.MaxEventSizeStandard
 }
 
 func notOffered(op, message string) error {

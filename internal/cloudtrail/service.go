@@ -83,7 +83,7 @@ func Service(c Config) *call.Service {
 	return &call.Service{
 		Name: "cloudtrail", EventSource: "cloudtrail.amazonaws.com", APIVersion: "2013-11-01", Protocol: call.JSON11,
 		TargetPrefixes: []string{"com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101", "CloudTrail_20131101"},
-		Operations: slices.Concat(s.trailOperations(), s.selectorOperations(), s.insightOperations(), s.tagOperations(), s.lookupOperations(),
+		Operations: slices.Concat(s.trailOperations(), s.selectorOperations(), s.insightOperations(), s.eventConfigurationOperations(), s.tagOperations(), s.lookupOperations(),
 			s.storeOperations(), s.channelOperations(), s.policyOperations(), s.dashboardOperations(), s.importOperations(), s.queryOperations(), s.organizationOperations()),
 		RefusedError: refusedError, ValidationError: validationError,
 	}

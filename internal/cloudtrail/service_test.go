@@ -202,7 +202,7 @@ func newRigWith(t *testing.T, settings *notify.Settings, roles trail.Roles) *rig
 		t.Fatal(err)
 	}
 	conf := Config{Store: r.store, Trails: r.trails, Lake: r.lake, History: hist, Insights: rates, Bucket: r.bucket, Buckets: r.bucket, Catalog: catalog}
-	path := &call.Path{Auth: r.asked, Selector: call.Selectors{r.trails, r.lake}, Journal: r.jr, Store: r.store, Now: time.Now, Log: quiet}
+	path := &call.Path{Auth: r.asked, Selector: call.Selectors{r.trails, r.lake}, Wants: r.lake, Journal: r.jr, Store: r.store, Now: time.Now, Log: quiet}
 	r.conf, r.path = conf, path
 	h, err := awshttp.NewHandler(awshttp.Config{Path: path, Auth: anyone{}, Log: quiet, Region: region, Account: account, S3: http.NotFoundHandler(),
 		Services: []*call.Service{Service(conf), DataService(conf)}})

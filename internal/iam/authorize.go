@@ -181,6 +181,30 @@ type requestContext struct {
 	now  func() time.Time
 }
 
+// time is when the call is judged.
+func (r *requestContext) time() time.Time {
+	if !r.call.Judged.IsZero() {
+		return r.call.Judged
+	}
+	return r.now()
+}
+
+var _ call.ContextKeys = (*Directory)(nil)
+
+// ContextKeys gives the values that a call's evaluation had of some condition
+// keys, by the names that it is asked for. Of a key with several values it is
+// their list with commas.
+func (d *Directory) ContextKeys(c *call.Call, p *call.Permission, keys []string) map[string]string {
+	ctx := requestContext{call: c, perm: p, now: d.now}
+	out := map[string]string{}
+	for _, key := range keys {
+		if v, ok := ctx.Lookup(strings.ToLower(key)); ok {
+			out[key] = strings.Join(v, ",")
+		}
+	}
+	return out
+}
+
 // via is the service that makes the call for the caller, or empty.
 func (r *requestContext) via() string {
 	if r.perm.Via != "" {
@@ -220,9 +244,9 @@ func (r *requestContext) Lookup(key string) ([]string, bool) {
 	case "aws:securetransport":
 		return yes(r.call.TLS != nil)
 	case "aws:currenttime":
-		return one(r.now().UTC().Format(time.RFC3339))
+		return one(r.time().UTC().Format(time.RFC3339))
 	case "aws:epochtime":
-		return one(strconv.FormatInt(r.now().Unix(), 10))
+		return one(strconv.FormatInt(r.time().Unix(), 10))
 	case "aws:multifactorauthpresent":
 		if c.Session == nil {
 			return nil, false // long-term credentials do not have the key
@@ -233,7 +257,7 @@ func (r *requestContext) Lookup(key string) ([]string, bool) {
 			return nil, false
 		}
 		// The second factor was given when the session was made.
-		return one(strconv.FormatInt(max(0, int64(r.now().Sub(c.Session.CreationDate)/time.Second)), 10))
+		return one(strconv.FormatInt(max(0, int64(r.time().Sub(c.Session.CreationDate)/time.Second)), 10))
 	case "aws:tokenissuetime":
 		if c.Session == nil {
 			return nil, false

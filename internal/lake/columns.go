@@ -18,7 +18,8 @@ var memberNames = func() map[string]string {
 		eventTime eventSource eventName awsRegion sourceIPAddress userAgent errorCode errorMessage requestParameters responseElements
 		additionalEventData requestID eventID readOnly eventType apiVersion managementEvent recipientAccountId sharedEventID vpcEndpointId
 		vpcEndpointAccountId serviceEventDetails updatedFields originalRequestID originalEventID edgeDeviceDetails insightDetails eventCategory
-		tlsDetails tlsVersion cipherSuite clientProvidedHostHeader keyExchange sessionCredentialFromConsole`) {
+		tlsDetails tlsVersion cipherSuite clientProvidedHostHeader keyExchange sessionCredentialFromConsole
+		eventContext requestContext tagContext resourceTags principalTags`) {
 		m[strings.ToLower(name)] = name
 	}
 	return m

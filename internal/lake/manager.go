@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -95,6 +96,76 @@ type snapshot struct {
 	stores  map[string]*Store        // by ARN
 	active  map[string][]activeStore // by account
 	anyData bool
+	wanted  map[string]*wanted // by account; nil when nobody wants more than standard events
+}
+
+// wanted is what the stores of an account want of records.
+type wanted struct {
+	everywhere *record.Wanted // by stores of all regions; nil for nothing
+	regions    map[string]*record.Wanted
+}
+
+// want adds a store's wishes.
+func (s *snapshot) want(x *Store) {
+	if !x.Settings.Large {
+		return
+	}
+	if s.wanted == nil {
+		s.wanted = map[string]*wanted{}
+	}
+	w := s.wanted[x.Account]
+	if w == nil {
+		w = &wanted{regions: map[string]*record.Wanted{}}
+		s.wanted[x.Account] = w
+	}
+	at := func(r *record.Wanted) *record.Wanted {
+		if r == nil {
+			r = &record.Wanted{}
+		}
+		r.RequestKeys = union(r.RequestKeys, x.Settings.RequestKeys)
+		r.TagKeys = union(r.TagKeys, x.Settings.TagKeys)
+		return r
+	}
+	if !x.Settings.MultiRegion {
+		w.regions[x.Region] = at(w.regions[x.Region])
+		return
+	}
+	w.everywhere = at(w.everywhere)
+}
+
+// settle adds to each region what is wanted everywhere.
+func (w *wanted) settle() {
+	if w.everywhere == nil {
+		return
+	}
+	for _, r := range w.regions {
+		r.RequestKeys = union(r.RequestKeys, w.everywhere.RequestKeys)
+		r.TagKeys = union(r.TagKeys, w.everywhere.TagKeys)
+	}
+}
+
+func union(a, b []string) []string {
+	out := slices.Concat(a, b)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+var _ call.Wants = (*Manager)(nil)
+
+// Wanted implements call.Wants.
+func (m *Manager) Wanted(account, region string) *record.Wanted {
+	snap := m.snap.Load()
+	if snap.wanted == nil {
+		return nil
+	}
+	w := snap.wanted[account]
+	if w == nil {
+		return nil
+	}
+	if r := w.regions[region]; r != nil {
+		return r
+	}
+	return w.everywhere
 }
 
 type activeStore struct {
@@ -109,7 +180,11 @@ func newSnapshot(stores map[string]*Store) *snapshot {
 			m := trail.NewMatcher(x.Settings.Selectors)
 			s.active[x.Account] = append(s.active[x.Account], activeStore{x, m})
 			s.anyData = s.anyData || m.AnyData()
+			s.want(x)
 		}
+	}
+	for _, w := range s.wanted {
+		w.settle()
 	}
 	return s
 }

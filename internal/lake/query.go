@@ -536,11 +536,11 @@ func (m *Manager) relation(p *plan, v *view, name string, s *Store, n *counters)
 	}
 	if v.at < v.head {
 		rel.Parts = append(rel.Parts, part(func(fn func([]byte) (bool, error)) error {
-			return v.tail(s.ID, func(it *journal.Item) (bool, error) {
+			return v.tail(s.ID, func(it *journal.Item, event []byte) (bool, error) {
 				if d := dayOf(it.Time); d < dayOf(from) || d > dayOf(to) {
 					return true, nil
 				}
-				return fn(it.JSON)
+				return fn(event)
 			})
 		}))
 	}

@@ -198,10 +198,14 @@ func (r *reader) batch(head uint64) error {
 			if !f.wants(&it.Entry) {
 				continue
 			}
+			event, err := f.event(&it)
+			if err != nil {
+				return false, err
+			}
 			key = eventKey(key, f.ID, it.Time, FromJournal, binary.BigEndian.AppendUint64(nil, it.Seq))
-			b.Set(key, it.JSON)
+			b.Set(key, event)
 			copied++
-			size += len(it.JSON)
+			size += len(event)
 		}
 		return copied < batchEvents && size < batchBytes && read < cursorEvery, nil
 	})
@@ -231,6 +235,19 @@ func (m *Manager) commit(b *kv.Batch) error {
 
 func (f *follow) wants(e *record.Entry) bool {
 	return e.Is(record.FieldAccount, f.Account) && (f.Settings.MultiRegion || e.Is(record.FieldRegion, f.Region)) && f.match.SelectsEntry(e)
+}
+
+// event is a record as the store has it.
+func (f *follow) event(it *journal.Item) ([]byte, error) {
+	if !f.Settings.Large {
+		return it.JSON, nil
+	}
+	form := f.Settings.form()
+	event, err := it.Form(&form)
+	if err != nil {
+		return nil, fmt.Errorf("record %d: %w", it.Seq, err)
+	}
+	return event, nil
 }
 
 // apply makes a change hold from its own record on.

@@ -30,6 +30,7 @@ var eventColumns = []hiveColumn{
 	{"edgedevicedetails", "map<string,string>"}, {"insightdetails", "map<string,string>"}, {"eventcategory", "string"},
 	{"tlsdetails", "struct<tlsversion:string,ciphersuite:string,clientprovidedhostheader:string,keyexchange:string>"},
 	{"sessioncredentialfromconsole", "string"},
+	{"eventcontext", "struct<requestcontext:map<string,string>,tagcontext:struct<resourcetags:array<struct<arn:string,tags:map<string,string>>>,principaltags:map<string,string>>>"},
 }
 
 // activityColumns are the columns of a store of events from outside of AWS.

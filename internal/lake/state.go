@@ -8,6 +8,7 @@ import (
 	"spoor/internal/athena/serde"
 	"spoor/internal/aws"
 	"spoor/internal/kv"
+	"spoor/internal/record"
 	"spoor/internal/trail"
 )
 
@@ -23,6 +24,16 @@ type Settings struct {
 	Ingesting   bool            `json:"ingesting"`
 	MultiRegion bool            `json:"multiRegion"`
 	Selectors   trail.Selectors `json:"selectors"`
+	// Large are events of up to 1 MB. RequestKeys and TagKeys are what their
+	// eventContext has, of a store with large events only.
+	Large       bool     `json:"large,omitempty"`
+	RequestKeys []string `json:"requestKeys,omitempty"`
+	TagKeys     []string `json:"tagKeys,omitempty"`
+}
+
+// form is the form that records have with these settings.
+func (s *Settings) form() record.Form {
+	return record.Form{Large: s.Large, RequestKeys: s.RequestKeys, TagKeys: s.TagKeys}
 }
 
 // Insight is one insight selector of a store or trail.

@@ -131,19 +131,29 @@ func (w *streaming) take(it *journal.Item) error {
 		if !f.wants(&it.Entry) {
 			continue
 		}
-		if !checked {
-			checked, isPlain = true, plain(it.JSON)
+		event, err := f.event(it)
+		if err != nil {
+			return err
+		}
+		fits := false
+		if f.Settings.Large {
+			fits = plain(event)
+		} else {
+			if !checked {
+				checked, isPlain = true, plain(event)
+			}
+			fits = isPlain
 		}
 		w.taken++
 		var s *sink
-		if isPlain {
+		if fits {
 			s = w.sink(f, it.Time)
 		}
 		if s == nil {
-			w.row(f.ID, it.Time, it.Seq, it.JSON)
+			w.row(f.ID, it.Time, it.Seq, event)
 			continue
 		}
-		if err := s.add(it); err != nil {
+		if err := s.add(it, event); err != nil {
 			return err
 		}
 		w.full = w.full || s.n >= w.r.m.stream.rows
@@ -266,9 +276,9 @@ func (s *sink) copy(event []byte) []byte {
 	return s.arena[at:len(s.arena):len(s.arena)]
 }
 
-func (s *sink) add(it *journal.Item) error {
+func (s *sink) add(it *journal.Item, event []byte) error {
 	s.n++
-	event := s.copy(it.JSON)
+	event = s.copy(event)
 	if s.batches == nil {
 		s.held = append(s.held, heldEvent{it.Seq, it.Time, event})
 		if len(s.held) < s.m.stream.least {

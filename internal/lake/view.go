@@ -85,8 +85,9 @@ func (m *Manager) look() (*view, error) {
 	return v, errors.Join(v.loadRun(m), v.loadChanges(m))
 }
 
-// tail calls fn for the records of the view that a store takes.
-func (v *view) tail(store string, fn func(it *journal.Item) (bool, error)) error {
+// tail calls fn for the records of the view that a store takes, and the events
+// that they are there.
+func (v *view) tail(store string, fn func(it *journal.Item, event []byte) (bool, error)) error {
 	if v.at >= v.head {
 		return nil
 	}
@@ -95,10 +96,15 @@ func (v *view) tail(store string, fn func(it *journal.Item) (bool, error)) error
 		for p := f.due(&it); p != nil; p = f.due(&it) {
 			f.apply(p)
 		}
-		if x := f.run[store]; x == nil || !x.wants(&it.Entry) {
+		x := f.run[store]
+		if x == nil || !x.wants(&it.Entry) {
 			return true, nil
 		}
-		return fn(&it)
+		event, err := x.event(&it)
+		if err != nil {
+			return false, err
+		}
+		return fn(&it, event)
 	})
 }
 

@@ -162,6 +162,7 @@ type Entry struct {
 	JSON     []byte
 	fields   [numFields]span
 	res      resSpans
+	extra    []byte // what some consumers get beside JSON; see Form
 }
 
 type resSpan struct{ typ, arn span }
@@ -255,7 +256,13 @@ func (e *Entry) text(s span) string {
 // readOnly), eventTime in unix milliseconds as varint, number of resources,
 // numFields spans, two spans a resource, then the JSON to the end. A span is
 // offset and length as uvarints; offsets count from the JSON's start.
-const entryVersion = 1
+//
+// A version byte of 2 is followed by the length and the bytes of an extra part
+// (see appendExtra), and then by an entry of version 1 without its version.
+const (
+	entryVersion   = 1
+	entryWithExtra = 2
+)
 
 // maxEntryHeader bounds what stands before the JSON, without the resources.
 const maxEntryHeader = 2 + 2*binary.MaxVarintLen64 + 2*binary.MaxVarintLen32*int(numFields)
@@ -288,8 +295,18 @@ func (r *Record) AppendEntry(dst, scratch []byte) (entry, grown []byte) {
 // DecodeEntry reads an entry. The result refers to b.
 func DecodeEntry(b []byte) (Entry, error) {
 	var e Entry
-	if len(b) < 2 || b[0] != entryVersion {
+	if len(b) > 1 && b[0] == entryWithExtra {
+		n, w := binary.Uvarint(b[1:])
+		if w <= 0 || n > uint64(len(b)-1-w) {
+			return e, fmt.Errorf("%w: extra part", ErrDamaged)
+		}
+		at := 1 + w + int(n)
+		e.extra, b = b[1+w:at], b[at-1:] // the byte before stands for the version
+	} else if len(b) < 2 || b[0] != entryVersion {
 		return e, fmt.Errorf("%w: unknown version", ErrDamaged)
+	}
+	if len(b) < 2 {
+		return e, fmt.Errorf("%w: no entry", ErrDamaged)
 	}
 	e.Category, e.ReadOnly = Category(b[1]&7), b[1]&(1<<3) != 0
 	if int(e.Category) >= len(categoryNames) {
@@ -362,7 +379,17 @@ func (d *spanReader) fit(n uint32, e *Entry) bool {
 type encoder struct {
 	fields [numFields]span
 	res    resSpans
+	limits limits // zero means standardLimits
 }
+
+// limits of a record's members, in bytes.
+type limits struct {
+	userAgent, errorCode, errorMessage, requestID int // truncated
+	request, response, additional, details        int // content omitted
+}
+
+var standardLimits = limits{MaxUserAgent, MaxErrorCode, MaxErrorMessage, MaxRequestID,
+	MaxRequestParameters, MaxResponseElements, MaxAdditionalData, MaxRequestParameters}
 
 // appendText appends ,"key":"val" and returns where val is.
 func appendText(b []byte, key, val string) ([]byte, span) {
@@ -388,6 +415,10 @@ func appendObject(b []byte, key string, obj []byte, limit int) []byte {
 }
 
 func (e *encoder) record(b []byte, r *Record) []byte {
+	lim := e.limits
+	if lim.request == 0 {
+		lim = standardLimits
+	}
 	id := r.Identity
 	if id == nil {
 		id = EncodeIdentity(r.Caller)
@@ -410,21 +441,21 @@ func (e *encoder) record(b []byte, r *Record) []byte {
 	b, e.fields[FieldRegion] = appendText(b, "awsRegion", r.Region)
 	b, _ = appendText(b, "sourceIPAddress", r.SourceIP)
 	if r.UserAgent != "" {
-		b, _ = appendText(b, "userAgent", truncate(r.UserAgent, MaxUserAgent))
+		b, _ = appendText(b, "userAgent", truncate(r.UserAgent, lim.userAgent))
 	}
 	if r.ErrorCode != "" {
-		b, e.fields[FieldErrorCode] = appendText(b, "errorCode", truncate(r.ErrorCode, MaxErrorCode))
+		b, e.fields[FieldErrorCode] = appendText(b, "errorCode", truncate(r.ErrorCode, lim.errorCode))
 		if r.ErrorMessage != "" {
-			b, _ = appendText(b, "errorMessage", truncate(r.ErrorMessage, MaxErrorMessage))
+			b, _ = appendText(b, "errorMessage", truncate(r.ErrorMessage, lim.errorMessage))
 		}
 	}
-	b = appendObject(b, "requestParameters", r.RequestParameters, MaxRequestParameters)
-	b = appendObject(b, "responseElements", r.ResponseElements, MaxResponseElements)
+	b = appendObject(b, "requestParameters", r.RequestParameters, lim.request)
+	b = appendObject(b, "responseElements", r.ResponseElements, lim.response)
 	if len(r.AdditionalEventData) > 0 {
-		b = appendObject(b, "additionalEventData", r.AdditionalEventData, MaxAdditionalData)
+		b = appendObject(b, "additionalEventData", r.AdditionalEventData, lim.additional)
 	}
 	if r.RequestID != "" {
-		b, _ = appendText(b, "requestID", truncate(r.RequestID, MaxRequestID))
+		b, _ = appendText(b, "requestID", truncate(r.RequestID, lim.requestID))
 	}
 	b, e.fields[FieldEventID] = appendText(b, "eventID", r.EventID)
 	b = append(b, `,"readOnly":`...)
@@ -442,7 +473,7 @@ func (e *encoder) record(b []byte, r *Record) []byte {
 	b = appendBool(b, r.Category == Management)
 	b, e.fields[FieldAccount] = appendText(b, "recipientAccountId", r.AccountID)
 	if len(r.ServiceEventDetails) > 0 {
-		b = appendObject(b, "serviceEventDetails", r.ServiceEventDetails, MaxRequestParameters)
+		b = appendObject(b, "serviceEventDetails", r.ServiceEventDetails, lim.details)
 	}
 	if r.SharedEventID != "" {
 		b, _ = appendText(b, "sharedEventID", r.SharedEventID)

@@ -185,6 +185,8 @@ func FuzzDecodeEntry(f *testing.F) {
 	data, _ := r.AppendEntry(nil, nil)
 	f.Add(data)
 	f.Add([]byte{1, 0})
+	enriched, _ := r.AppendEnriched(nil, nil, &Context{Request: map[string]string{"aws:EpochTime": "1"}})
+	f.Add(enriched)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := DecodeEntry(b)
 		if err != nil {
@@ -194,6 +196,8 @@ func FuzzDecodeEntry(f *testing.F) {
 			_ = e.Field(i)
 		}
 		e.Resources(func(string, string) {})
+		_, _ = e.Form(&everything)
+		_, _ = e.OnlyFor()
 	})
 }
 

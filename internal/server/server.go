@@ -242,7 +242,7 @@ func (s *Server) openTrails(context.Context) (err error) {
 		Bucket: &lateBucket{s}, Sign: s.trails.SignText, Engine: s.engine, Text: athena.Text, Dir: filepath.Join(s.cfg.Data, "lake"), CompactEvery: s.cfg.LakeFileInterval, FileEvents: s.cfg.LakeFileEvents, Log: s.log, Now: time.Now}); err != nil {
 		return err
 	}
-	s.path = &call.Path{Auth: s.directory, Selector: call.Selectors{s.trails, s.lake}, Journal: s.journal, Store: s.store,
+	s.path = &call.Path{Auth: s.directory, Selector: call.Selectors{s.trails, s.lake}, Wants: s.lake, Journal: s.journal, Store: s.store,
 		AlwaysData: s.cfg.DataEvents == "always", Now: time.Now, Log: s.log}
 	if s.history, err = history.Open(history.Config{Store: s.store, Journal: s.journal, Log: s.log, Now: time.Now, Retention: s.cfg.HistoryRetention}); err != nil {
 		return err

@@ -22,6 +22,8 @@ type Settings struct {
 	Validation   bool      `json:"validation"`
 	Selectors    Selectors `json:"selectors"`
 	Insights     []Insight `json:"insights,omitempty"`
+	// Templates are the aggregations that the trail's data events have.
+	Templates []string `json:"templates,omitempty"`
 	// Topic is the ARN of the SNS topic that is told of log files, LogGroup that
 	// of the log group that gets the records, by the role LogRole; each may be "".
 	Topic    string `json:"topic,omitempty"`
