@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -70,17 +71,31 @@ func (t tailCmd) Run(ctx context.Context, std streams) error {
 		body, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
 		return fmt.Errorf("the server refused: %s", refusal(res.Status, body))
 	}
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(nil, maxRecordLine)
-	for lines.Scan() {
-		if err := t.print(std.out, lines.Bytes()); err != nil {
-			return err
-		}
-	}
+	err = t.follow(res.Body, std.out)
 	if ctx.Err() != nil {
 		return nil
 	}
-	return lines.Err()
+	return err
+}
+
+// follow prints a stream's records. It ends with an error: a stream has no end
+// of its own, so who watches must know that it is over and where to go on.
+func (t tailCmd) follow(stream io.Reader, out io.Writer) error {
+	lines := bufio.NewScanner(stream)
+	lines.Buffer(nil, maxRecordLine)
+	var last uint64
+	for lines.Scan() {
+		seq, err := t.print(out, lines.Bytes())
+		if err != nil {
+			return err
+		}
+		last = seq
+	}
+	where := "no record had come"
+	if last > 0 {
+		where = fmt.Sprintf("--after %d goes on", last)
+	}
+	return fmt.Errorf("the server ended the stream, because it stops or the permission is gone; %s: %w", where, cmp.Or(lines.Err(), io.EOF))
 }
 
 // refusal is the message of an AWS JSON error, or the whole answer when it is
@@ -95,20 +110,21 @@ func refusal(status string, body []byte) string {
 	return status + " " + string(body)
 }
 
-func (t tailCmd) print(w io.Writer, line []byte) error {
+// print prints a record and gives its number, or that of a heartbeat.
+func (t tailCmd) print(w io.Writer, line []byte) (uint64, error) {
 	var rec struct {
 		Seq   uint64
 		Event map[string]any
 	}
 	if err := json.Unmarshal(line, &rec); err != nil {
-		return fmt.Errorf("the server sent something that is no record: %w", err)
+		return 0, fmt.Errorf("the server sent something that is no record: %w", err)
 	}
 	if rec.Event == nil {
-		return nil // a heartbeat
+		return rec.Seq, nil // a heartbeat
 	}
 	if t.JSON {
 		_, err := fmt.Fprintf(w, "%s\n", line)
-		return err
+		return rec.Seq, err
 	}
 	who := lookup(rec.Event, "userIdentity.arn")
 	outcome := lookup(rec.Event, "errorCode")
@@ -117,7 +133,7 @@ func (t tailCmd) print(w io.Writer, line []byte) error {
 	}
 	_, err := fmt.Fprintf(w, "%-8d %s  %-28s %-24s %-12s %s\n", rec.Seq, lookup(rec.Event, "eventTime"),
 		strings.TrimSuffix(lookup(rec.Event, "eventSource"), ".amazonaws.com")+":"+lookup(rec.Event, "eventName"), outcome, lookup(rec.Event, "sourceIPAddress"), who)
-	return err
+	return rec.Seq, err
 }
 
 // lookup finds a field by its dotted path and gives its text, "" when it is

@@ -122,11 +122,16 @@ func (h *Handler) begin(r *http.Request) (c *call.Call, after uint64, filter Fil
 		c.Region = id.Region
 	}
 	q := r.URL.Query()
-	after = h.cfg.Journal.Head()
+	head := h.cfg.Journal.Head()
+	after = head
 	filter, err = ParseFilter(q["where"])
 	if text := q.Get("after"); err == nil && text != "" {
 		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
 			err = invalid("after is a sequence number")
+		} else if after > head {
+			// The journal is not the one that gave the number, or lost its end. A
+			// stream that waited for the number would pass over what comes until then.
+			err = invalid("after is %d, and the newest record is %d: the number comes from another server, or from before a backup was restored", after, head)
 		}
 	}
 	if err != nil {

@@ -270,7 +270,7 @@ func TestRecorded(t *testing.T) {
 	if res, _ := r.open("", ""); res.StatusCode != http.StatusForbidden && res.StatusCode != http.StatusBadRequest {
 		t.Errorf("unsigned: %s", res.Status)
 	}
-	for _, q := range []string{"after=x", "where=x"} {
+	for _, q := range []string{"after=x", "where=x", "after=1000"} {
 		if res, _ := r.open("alice", q); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %s", q, res.Status)
 		}
@@ -285,7 +285,8 @@ func TestRecorded(t *testing.T) {
 		return true, nil
 	})
 	want := []string{"TailEvents eu-west-1  {0 [eventName=X]}", "TailEvents eu-west-1 AccessDeniedException { []}",
-		"TailEvents eu-west-1 ValidationException { []}", "TailEvents eu-west-1 ValidationException { []}"}
+		"TailEvents eu-west-1 ValidationException { []}", "TailEvents eu-west-1 ValidationException { []}",
+		"TailEvents eu-west-1 ValidationException { []}"}
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("records\n%s\nwant\n%s (%v)", strings.Join(got, "\n"), strings.Join(want, "\n"), err)
 	}
