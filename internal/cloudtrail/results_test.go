@@ -139,7 +139,7 @@ func TestQueryResultDeliveryFails(t *testing.T) {
 	r.bucket.setPolicy("closed", "")
 	for uri, want := range map[string]string{
 		"s3://absent-bucket": "S3BucketDoesNotExistException", "s3://closed": "InsufficientS3BucketPolicyException",
-		"s3://logs/a//b": "InvalidS3PrefixException", "s3://192.168.1.1/x": "InvalidS3BucketNameException", "https://logs": "ValidationException",
+		"s3://logs/a//b": "InvalidS3PrefixException", "s3://logs/../b": "InvalidS3PrefixException", "s3://192.168.1.1/x": "InvalidS3BucketNameException", "https://logs": "ValidationException",
 	} {
 		if _, err := c.StartQuery(ctx, &sdk.StartQueryInput{QueryStatement: new("SELECT 1 FROM " + id), DeliveryS3Uri: &uri}); code(err) != want {
 			t.Errorf("%s: %v, want %s", uri, err, want)

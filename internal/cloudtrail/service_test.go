@@ -367,6 +367,8 @@ func TestErrors(t *testing.T) {
 		{"bare bucket", made(func(in *sdk.CreateTrailInput) { in.S3BucketName = new("bare") }), "InsufficientS3BucketPolicyException", "Incorrect S3 bucket policy is detected for bucket: bare"},
 		{"half a policy", made(func(in *sdk.CreateTrailInput) { in.S3BucketName = new("half") }), "InsufficientS3BucketPolicyException", "needs s3:GetBucketAcl on arn:aws:s3:::half"},
 		{"prefix", made(func(in *sdk.CreateTrailInput) { in.S3KeyPrefix = new(strings.Repeat("x", 201)) }), "InvalidS3PrefixException", ""},
+		{"prefix of a step up", made(func(in *sdk.CreateTrailInput) { in.S3KeyPrefix = new("a/../../b") }), "InvalidS3PrefixException", ""},
+		{"prefix of a period", made(func(in *sdk.CreateTrailInput) { in.S3KeyPrefix = new(".") }), "InvalidS3PrefixException", ""},
 		{"prefix slash", made(func(in *sdk.CreateTrailInput) { in.S3KeyPrefix = new("a/") }), "InvalidS3PrefixException", ""},
 		{"topic", made(func(in *sdk.CreateTrailInput) { in.SnsTopicName = new("t") }), "InsufficientSnsTopicPolicyException", ""},
 		{"key", made(func(in *sdk.CreateTrailInput) { in.KmsKeyId = new("alias/k") }), "KmsKeyNotFoundException", ""},

@@ -3,6 +3,7 @@ package cloudtrail
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -75,6 +76,10 @@ func checkPrefix(prefix string) error {
 		return invalid("InvalidS3PrefixException", "S3 prefix is longer than maximum length (%d).", maxPrefix)
 	case strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/") || strings.Contains(prefix, "//"):
 		return invalid("InvalidS3PrefixException", "S3 prefix %s must not begin or end with a slash or contain two in a row.", prefix)
+	case slices.ContainsFunc(strings.Split(prefix, "/"), func(part string) bool { return part == "." || part == ".." }):
+		// S3's guide advises against them; its clients and stores of files cannot
+		// address such a key, and the deliveries would fail for good.
+		return invalid("InvalidS3PrefixException", "S3 prefix %s must not contain a part of periods only.", prefix)
 	case !prefixChars.MatchString(prefix):
 		return invalid("InvalidS3PrefixException", "S3 prefix %s contains characters that are not allowed.", prefix)
 	}
