@@ -52,7 +52,7 @@ func DataService(c Config) *call.Service {
 			call.Omit("AuditEvents"), call.At("/PutAuditEvents", "channelArn", "externalId"),
 			call.Describe(func(c *call.Call, in *auditInput, _ *auditOutput, _ error, r *record.Record) {
 				if arn := channelARN(c, str(in.ChannelArn)); len(arn) <= maxChannelARN {
-					r.Resources = append(r.Resources, record.Resource{Type: channelType, ARN: arn, AccountID: c.AccountID})
+					r.Resources = append(r.Resources, record.Resource{Type: channelType, ARN: arn, AccountID: ownerOf(c, arn)})
 				}
 			}))},
 	}

@@ -121,6 +121,15 @@ func arnKind(arn string) (a aws.ARN, kind string) {
 	return a, kind
 }
 
+// ownerOf is the account that a record gives a resource: the one that its ARN
+// names.
+func ownerOf(c *call.Call, arn string) string {
+	if a, err := aws.ParseARN(arn); err == nil && len(a.Account) == len("123456789012") {
+		return a.Account
+	}
+	return c.AccountID
+}
+
 // typeOf is the type that a record gives a resource.
 func typeOf(arn string) string {
 	switch _, kind := arnKind(arn); kind {

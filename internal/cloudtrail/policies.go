@@ -33,7 +33,7 @@ func heldResource[I any](arn func(in *I) *string) func(*call.Operation) {
 	return func(o *call.Operation) {
 		o.Describe = func(c *call.Call, in, _ any, _ error, r *record.Record) {
 			if a := str(arn(in.(*I))); strings.HasPrefix(a, "arn:") {
-				r.Resources = append(r.Resources, record.Resource{Type: typeOf(a), ARN: a, AccountID: c.AccountID})
+				r.Resources = append(r.Resources, record.Resource{Type: typeOf(a), ARN: a, AccountID: ownerOf(c, a)})
 			}
 		}
 	}

@@ -160,7 +160,7 @@ func handle[I, O any](fn func(c *call.Call, in *I) (*O, error)) func(context.Con
 func resource[I, O any](arn func(c *call.Call, in *I, out *O) string) func(*call.Operation) {
 	return call.Describe(func(c *call.Call, in *I, out *O, _ error, r *record.Record) {
 		if a := arn(c, in, out); strings.HasPrefix(a, "arn:") {
-			r.Resources = append(r.Resources, record.Resource{Type: "AWS::CloudTrail::Trail", ARN: a, AccountID: c.AccountID})
+			r.Resources = append(r.Resources, record.Resource{Type: "AWS::CloudTrail::Trail", ARN: a, AccountID: ownerOf(c, a)})
 		}
 	})
 }

@@ -123,7 +123,7 @@ func storeResource[I any](name func(in *I) *string) func(*call.Operation) {
 		o.Describe = func(c *call.Call, in, _ any, _ error, r *record.Record) {
 			if id := str(name(in.(*I))); strings.HasPrefix(id, "arn:") || uuid.MatchString(id) {
 				arn := storeARN(c, id)
-				r.Resources = append(r.Resources, record.Resource{Type: storeType, ARN: arn, AccountID: c.AccountID})
+				r.Resources = append(r.Resources, record.Resource{Type: storeType, ARN: arn, AccountID: ownerOf(c, arn)})
 			}
 		}
 	}

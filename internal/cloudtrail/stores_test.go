@@ -457,6 +457,43 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// TestOwnerInRecords: a record gives a resource to the account that its ARN
+// names, not to the caller's.
+func TestOwnerInRecords(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx, c := t.Context(), r.client(region)
+	foreign := func(kind string) *string {
+		return new("arn:aws:cloudtrail:us-east-1:999999999999:" + kind + "/123e4567-e89b-12d3-a456-426614174000")
+	}
+	store, channel := foreign("eventdatastore"), foreign("channel")
+	for name, call := range map[string]func() error{
+		"DeleteEventDataStore": func() error {
+			_, err := c.DeleteEventDataStore(ctx, &sdk.DeleteEventDataStoreInput{EventDataStore: store})
+			return err
+		},
+		"AddTags": func() error {
+			_, err := c.AddTags(ctx, &sdk.AddTagsInput{ResourceId: channel, TagsList: []types.Tag{{Key: new("k")}}})
+			return err
+		},
+		"StopLogging": func() error {
+			_, err := c.StopLogging(ctx, &sdk.StopLoggingInput{Name: new("arn:aws:cloudtrail:us-east-1:999999999999:trail/audit")})
+			return err
+		},
+	} {
+		if err := call(); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		it, err := r.jr.Get(r.jr.Head())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(it.JSON, []byte(`"eventName":"`+name+`"`)) || !bytes.Contains(it.JSON, []byte(`"resources":[{"accountId":"999999999999"`)) {
+			t.Errorf("%s: %s", name, it.JSON)
+		}
+	}
+}
+
 // TestPolicies: a resource's policy is kept and goes into the authorisation of
 // calls on it.
 func TestPolicies(t *testing.T) {
