@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -85,6 +84,9 @@ func each(what []tree.Tile, fn func(tree.Tile) error) error {
 // dirFiles is a directory.
 type dirFiles string
 
+// write makes the files under names of their own, syncs them, and then gives
+// them theirs. Only the waiting for the disk is done side by side: two that make
+// files in one directory spin for its lock.
 func (d dirFiles) write(_ context.Context, what []tree.Tile) (err error) {
 	if err := os.MkdirAll(string(d), 0o755); err != nil {
 		return err
@@ -93,46 +95,70 @@ func (d dirFiles) write(_ context.Context, what []tree.Tile) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, root.Close()) }()
-	dirs := map[string]bool{}
+	dirs := map[string]*os.Root{".": root}
+	made := make(map[string]*os.File, len(what))
+	defer func() {
+		for _, f := range made {
+			err = errors.Join(err, f.Close())
+		}
+		for _, r := range dirs {
+			err = errors.Join(err, r.Close())
+		}
+	}()
 	for _, f := range what {
-		if dir := path.Dir(f.Path); !dirs[dir] {
-			if err := root.MkdirAll(filepath.FromSlash(dir), 0o755); err != nil {
-				return err
-			}
-			for ; !dirs[dir]; dir = path.Dir(dir) {
-				dirs[dir] = true
-			}
+		in, err := within(root, dirs, path.Dir(f.Path))
+		if err != nil {
+			return err
+		}
+		if made[f.Path], err = in.OpenFile(path.Base(f.Path)+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644); err != nil {
+			delete(made, f.Path)
+			return err
+		}
+		if _, err := made[f.Path].Write(f.Data); err != nil {
+			return err
 		}
 	}
-	if err := each(what, func(f tree.Tile) error { return replace(root, filepath.FromSlash(f.Path), f.Data) }); err != nil {
+	if err := each(what, func(f tree.Tile) error { return made[f.Path].Sync() }); err != nil {
 		return err
 	}
+	for _, f := range what {
+		name := path.Base(f.Path)
+		if err := dirs[path.Dir(f.Path)].Rename(name+".tmp", name); err != nil {
+			return err
+		}
+	}
 	// The names are durable once their directories are, and those the same way.
-	for dir := range dirs {
-		if err := syncDir(root, filepath.FromSlash(dir)); err != nil {
+	for _, in := range dirs {
+		if err := syncDir(in); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// replace writes a file and puts it in the place of the one that is there.
-func replace(root *os.Root, name string, content []byte) error {
-	tmp := name + ".tmp"
-	f, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+// within opens a directory, and makes it and those above it where they are not
+// there; they are all in dirs then.
+func within(root *os.Root, dirs map[string]*os.Root, name string) (*os.Root, error) {
+	if in := dirs[name]; in != nil {
+		return in, nil
+	}
+	above, err := within(root, dirs, path.Dir(name))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+	base := path.Base(name)
+	if err := above.Mkdir(base, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
 	}
-	return root.Rename(tmp, name)
+	in, err := above.OpenRoot(base)
+	if err == nil {
+		dirs[name] = in
+	}
+	return in, err
 }
 
-func syncDir(root *os.Root, name string) error {
-	d, err := root.Open(name)
+func syncDir(in *os.Root) error {
+	d, err := in.Open(".")
 	if err != nil {
 		return err
 	}

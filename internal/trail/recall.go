@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/klauspost/compress/gzip"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"spoor/internal/digest"
 	"spoor/internal/tree"
@@ -163,16 +162,15 @@ func (p *publisher) leavesOf(ctx context.Context, f *digest.LogFile) ([]byte, er
 		return nil, fmt.Errorf("%s has not the records that its digest says: %w", f.Object, errNoLeaves)
 	}
 	h := tree.NewHasher()
-	row := make([]byte, 0, len(file.Records)*tlog.HashSize)
-	for _, record := range file.Records {
-		leaf := h.Leaf(record)
-		row = append(row, leaf[:]...)
+	leaves := make([]tree.Hash, len(file.Records))
+	for i, record := range file.Records {
+		leaves[i] = h.Leaf(record)
 	}
-	return row, nil
+	return leavesRow(leaves, tree.Sums(f.Records.Tree.First, leaves)), nil
 }
 
 // leaves are kept ones, or those that can be kept again.
-func (p *publisher) leaves(ctx context.Context, r *newest, from, to uint64) ([]byte, error) {
+func (p *publisher) leaves(ctx context.Context, r *newest, from, to uint64) ([]run, error) {
 	out, err := p.m.leaves(r.arn, r.region, from, to)
 	if !errors.Is(err, errNoLeaves) {
 		return out, err

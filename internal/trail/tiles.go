@@ -1,6 +1,7 @@
 package trail
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -57,15 +58,44 @@ var errWithin = errors.New("a checkpoint's size is within a log file")
 var ErrFork = errors.New("trail: the place has a checkpoint that this tree does not continue")
 
 // keepLeaves notes a planned file's leaves for the places that take tiles.
-func (s *stream) keepLeaves(b *kv.Batch, first uint64) {
-	if !s.f.m.wantsTiles() || len(s.leaves) == 0 {
-		return
+func (s *stream) keepLeaves(b *kv.Batch, first uint64, sums []tree.Hash) {
+	if s.f.m.wantsTiles() && len(s.leaves) > 0 {
+		b.Set(leavesKey(s.f.arn, s.region, first), leavesRow(s.leaves, sums))
 	}
-	row := make([]byte, 0, len(s.leaves)*tlog.HashSize)
-	for i := range s.leaves {
-		row = append(row, s.leaves[i][:]...)
+}
+
+// leavesRow is a log file's leaves and the sums of their blocks behind each
+// other, after the number of leaves.
+func leavesRow(leaves, sums []tree.Hash) []byte {
+	row := make([]byte, 0, binary.MaxVarintLen64+(len(leaves)+len(sums))*tlog.HashSize)
+	row = binary.AppendUvarint(row, uint64(len(leaves)))
+	for _, part := range [][]tree.Hash{leaves, sums} {
+		for i := range part {
+			row = append(row, part[i][:]...)
+		}
 	}
-	b.Set(leavesKey(s.f.arn, s.region, first), row)
+	return row
+}
+
+// run is a log file's leaves.
+type run struct {
+	leaves []byte
+	sums   []tree.Hash
+}
+
+func (r *run) count() uint64 { return uint64(len(r.leaves) / tlog.HashSize) }
+
+func parseLeaves(row []byte) (run, error) {
+	n, w := binary.Uvarint(row)
+	if w <= 0 || len(row[w:])%tlog.HashSize != 0 || n == 0 || n > uint64(len(row[w:])/tlog.HashSize) {
+		return run{}, errors.New("the leaves of a file are damaged")
+	}
+	at := w + int(n)*tlog.HashSize
+	r := run{leaves: bytes.Clone(row[w:at])}
+	for rest := row[at:]; len(rest) > 0; rest = rest[tlog.HashSize:] {
+		r.sums = append(r.sums, tree.Hash(rest[:tlog.HashSize]))
+	}
+	return r, nil
 }
 
 func (m *Manager) wantsTiles() bool {
@@ -94,20 +124,24 @@ func (m *Manager) dropLeaves() error {
 
 // leaves reads kept leaves from a size on: some whole files' worth, to at most
 // the given end.
-func (m *Manager) leaves(arn, region string, from, to uint64) ([]byte, error) {
-	var out []byte
+func (m *Manager) leaves(arn, region string, from, to uint64) ([]run, error) {
+	var out []run
 	prefix := leavesPrefix(arn, region)
 	at := from
 	err := m.cfg.Store.ScanRange(leavesKey(arn, region, from), leavesKey(arn, region, to), func(k, v []byte) (bool, error) {
-		if len(k) != len(prefix)+8 || len(v)%tlog.HashSize != 0 {
-			return false, fmt.Errorf("the leaves at %q are damaged", k)
+		if len(k) != len(prefix)+8 {
+			return false, fmt.Errorf("the key %q is damaged", k)
 		}
 		if binary.BigEndian.Uint64(k[len(prefix):]) != at {
 			return false, nil
 		}
-		out = append(out, v...)
-		at += uint64(len(v) / tlog.HashSize)
-		return len(out) < leavesAtOnce*tlog.HashSize, nil
+		r, err := parseLeaves(v)
+		if err != nil {
+			return false, err
+		}
+		out = append(out, r)
+		at += r.count()
+		return at-from < leavesAtOnce, nil
 	})
 	switch {
 	case err != nil:
@@ -154,7 +188,7 @@ func (p *publisher) tiles(ctx context.Context, r *newest, c tree.Checkpoint) (*t
 		if err != nil {
 			return nil, err
 		}
-		if err := appendLeaves(&row.Tiler, leaves, full); err != nil {
+		if err := extend(&row.Tiler, leaves, full); err != nil {
 			return nil, err
 		}
 		if err := write(); err != nil {
@@ -185,9 +219,9 @@ func (p *publisher) tiles(ctx context.Context, r *newest, c tree.Checkpoint) (*t
 	return row, nil
 }
 
-func appendLeaves(t *tree.Tiler, leaves []byte, full func(tree.Tile) error) error {
-	for ; len(leaves) > 0; leaves = leaves[tlog.HashSize:] {
-		if err := t.Append(tree.Hash(leaves[:tlog.HashSize]), full); err != nil {
+func extend(t *tree.Tiler, runs []run, full func(tree.Tile) error) error {
+	for i := range runs {
+		if err := t.Extend(runs[i].leaves, runs[i].sums, full); err != nil {
 			return err
 		}
 	}
@@ -241,7 +275,7 @@ func (p *publisher) continues(ctx context.Context, r *newest, row *tilesRow, c t
 		if err != nil {
 			return err
 		}
-		if err := appendLeaves(&at, leaves, nil); err != nil {
+		if err := extend(&at, leaves, nil); err != nil {
 			return err
 		}
 	}

@@ -37,7 +37,7 @@ func (s *stream) grow(b *kv.Batch, p *plan) error {
 	if err := next.Extend(uint64(len(s.leaves)), p.Sums); err != nil {
 		return err
 	}
-	s.keepLeaves(b, s.Tree.Size)
+	s.keepLeaves(b, s.Tree.Size, p.Sums)
 	s.Tree = next
 	return nil
 }

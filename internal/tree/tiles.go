@@ -69,8 +69,62 @@ func (t *Tiler) Clone() Tiler {
 	return c
 }
 
+// Extend adds a run of leaves, as they stand one behind the other, and tells full
+// of each tile that they fill. sums are those of the run's Blocks: what is
+// computed already is not again. full may be nil.
+func (t *Tiler) Extend(leaves []byte, sums []Hash, full func(Tile) error) error {
+	known, err := tileSums(t.Size, uint64(len(leaves)/tlog.HashSize), sums)
+	if err != nil {
+		return err
+	}
+	for ; len(leaves) >= tlog.HashSize; leaves = leaves[tlog.HashSize:] {
+		var sum *Hash
+		if (t.Size+1)%tileWidth == 0 {
+			if h, ok := known[t.Size/tileWidth]; ok {
+				sum = &h
+			}
+		}
+		if err := t.add(Hash(leaves[:tlog.HashSize]), sum, full); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tileSums are the hashes over the tiles of level 0 that a run of leaves has
+// whole, as far as they follow from its blocks.
+func tileSums(first, count uint64, sums []Hash) (map[uint64]Hash, error) {
+	blocks := Blocks(first, count)
+	if len(blocks) != len(sums) {
+		return nil, fmt.Errorf("tree: %d leaves from %d on have %d blocks, not %d", count, first, len(blocks), len(sums))
+	}
+	out := map[uint64]Hash{}
+	var f Frontier
+	for i, b := range blocks {
+		if b.Level > TileHeight {
+			continue
+		}
+		if b.First%tileWidth == 0 {
+			f = Frontier{}
+		} else if f.Size != b.First%tileWidth {
+			continue // the tile begins before the run
+		}
+		if err := f.Append(b.Level, sums[i]); err != nil {
+			return nil, err
+		}
+		if f.Size == tileWidth {
+			out[b.First/tileWidth] = f.Hashes[0]
+		}
+	}
+	return out, nil
+}
+
 // Append adds a leaf and tells full of each tile that it fills. full may be nil.
-func (t *Tiler) Append(leaf Hash, full func(Tile) error) error {
+func (t *Tiler) Append(leaf Hash, full func(Tile) error) error { return t.add(leaf, nil, full) }
+
+// add is Append; sum, if it is known, is that of the tile of level 0 that the
+// leaf fills.
+func (t *Tiler) add(leaf Hash, sum *Hash, full func(Tile) error) error {
 	h := leaf
 	for level := 0; ; level++ {
 		if level == len(t.Edge) {
@@ -86,7 +140,11 @@ func (t *Tiler) Append(leaf Hash, full func(Tile) error) error {
 				return err
 			}
 		}
-		h = Sum(t.Edge[level])
+		if level == 0 && sum != nil {
+			h = *sum
+		} else {
+			h = Sum(t.Edge[level])
+		}
 		t.Edge[level] = t.Edge[level][:0]
 	}
 	t.Size++

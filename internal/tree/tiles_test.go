@@ -167,6 +167,46 @@ func TestTilesTampered(t *testing.T) {
 	}
 }
 
+// TestTilerExtend: runs of any length make the same tiles as their leaves one by
+// one; sums that are not the run's are refused, or give another root.
+func TestTilerExtend(t *testing.T) {
+	t.Parallel()
+	var one, run Tiler
+	var ones, runs []Tile
+	keep := func(to *[]Tile) func(Tile) error {
+		return func(x Tile) error { *to = append(*to, x); return nil }
+	}
+	n := 0
+	for _, count := range []int{1, 5, 250, 256, 256, 32, 1000, 33, 4096, 3, 9000, 20000, 0, 7} {
+		var leaves []Hash
+		for range count {
+			leaf := LeafHash(fmt.Appendf(nil, "%d", n))
+			n++
+			leaves = append(leaves, leaf)
+			if err := one.Append(leaf, keep(&ones)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sums := Sums(run.Size, leaves)
+		if count > 0 {
+			if err := (&Tiler{Size: run.Size}).Extend(tileData(leaves), sums[1:], nil); err == nil {
+				t.Errorf("%d leaves with a sum less", count)
+			}
+		}
+		if err := run.Extend(tileData(leaves), sums, keep(&runs)); err != nil {
+			t.Fatal(err)
+		}
+		a, err := one.Root()
+		b, rerr := run.Root()
+		if err != nil || rerr != nil || a != b || one.Size != run.Size {
+			t.Fatalf("after %d: %v and %v (%v, %v)", n, a, b, err, rerr)
+		}
+	}
+	if !slices.EqualFunc(ones, runs, func(a, b Tile) bool { return a.Path == b.Path && slices.Equal(a.Data, b.Data) }) {
+		t.Errorf("%d and %d tiles", len(ones), len(runs))
+	}
+}
+
 func TestTilePath(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
