@@ -155,14 +155,15 @@ func (j *Journal) Reader() *Reader { return &Reader{j: j} }
 type Reader struct {
 	j     *Journal
 	it    *pebble.Iterator // nil until the store is asked
-	first uint64           // of items
-	items []Item
+	first uint64           // of block
+	block []recentItem     // the records of the key that was read last; they lie in buf
+	buf   []byte
 }
 
 // Get returns one record, or kv.ErrNotFound. What it returns stays valid.
 func (r *Reader) Get(seq uint64) (Item, error) {
-	if n := seq - r.first; seq >= r.first && n < uint64(len(r.items)) {
-		return r.items[n], nil
+	if n := seq - r.first; seq >= r.first && n < uint64(len(r.block)) {
+		return r.item(seq)
 	}
 	if x, ok := r.j.recent.get(seq); ok {
 		return x.item(seq)
@@ -187,7 +188,9 @@ func (r *Reader) Get(seq uint64) (Item, error) {
 	return r.load(seq)
 }
 
-// load reads the records of the iterator's key and returns one of them.
+// load reads the records of the iterator's key and returns one of them. Only
+// that one is decoded, and only its bytes outlive the next key: a page of
+// records from as many blocks would otherwise hold all of these.
 func (r *Reader) load(seq uint64) (Item, error) {
 	v, err := r.it.ValueAndErr()
 	if err != nil {
@@ -200,31 +203,38 @@ func (r *Reader) load(seq uint64) (Item, error) {
 	if first > seq {
 		return Item{}, kv.ErrNotFound
 	}
-	if first == last {
-		v = slices.Clone(v) // the engine's memory otherwise; a block is decompressed elsewhere
-	}
+	r.block = r.block[:0]
 	var b block
-	if _, err := b.open(r.it.Key(), v, nil); err != nil {
+	buf, err := b.open(r.it.Key(), v, r.buf)
+	if err != nil {
 		return Item{}, err
 	}
-	r.first, r.items = first, make([]Item, 0, last-first+1)
+	if first == last { // in the engine's memory, which is valid until the next key
+		if _, err := b.read(); err != nil {
+			return Item{}, err
+		}
+		x := recentItem{b.streamSeq, slices.Clone(b.data)}
+		return x.item(seq)
+	}
+	r.first, r.buf = first, buf
 	for {
 		more, err := b.read()
 		if err != nil {
-			r.items = nil
+			r.block = r.block[:0]
 			return Item{}, err
 		}
 		if !more {
-			break
+			return r.item(seq)
 		}
-		x, err := b.item()
-		if err != nil {
-			r.items = nil
-			return Item{}, err
-		}
-		r.items = append(r.items, x)
+		r.block = append(r.block, recentItem{b.streamSeq, b.data})
 	}
-	return r.items[seq-first], nil
+}
+
+// item decodes one of the block's records.
+func (r *Reader) item(seq uint64) (Item, error) {
+	x := r.block[seq-r.first]
+	x.data = slices.Clone(x.data)
+	return x.item(seq)
 }
 
 // Close ends the reader.
