@@ -18,6 +18,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"spoor/internal/aws"
@@ -478,12 +479,26 @@ func contentType(rq *request) string {
 	return "application/x-amz-json-1.1"
 }
 
+// bodies are buffers of answers: one that grows as it is written takes several
+// times its size, a page of 50 events some 300 KiB.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+// keptBody is how large a buffer may be to be kept.
+const keptBody = 256 << 10
+
 func writeJSON(w http.ResponseWriter, rq *request, s *step) {
-	b := []byte("{}")
+	buf := bodies.Get().(*[]byte)
+	b := (*buf)[:0]
 	if s.out != nil {
-		b = jsonWriter{lowerCamel: rq.svc.LowerCamel}.append(nil, reflect.ValueOf(s.out))
+		b = jsonWriter{lowerCamel: rq.svc.LowerCamel}.append(b, reflect.ValueOf(s.out))
+	} else {
+		b = append(b, "{}"...)
 	}
 	send(w, rq, http.StatusOK, contentType(rq), b)
+	if cap(b) <= keptBody {
+		*buf = b
+	}
+	bodies.Put(buf)
 }
 
 func writeJSONError(w http.ResponseWriter, rq *request, e *aws.Error) {
