@@ -21,7 +21,7 @@ import (
 
 func (s *api) eventConfigurationOperations() []call.Operation {
 	return []call.Operation{
-		call.Op("PutEventConfiguration", s.eventConfigurationPermissions, handle(s.putEventConfiguration), call.Partial("aggregations are refused with UnsupportedOperationException")),
+		call.Op("PutEventConfiguration", s.eventConfigurationPermissions, handle(s.putEventConfiguration)),
 		call.Op("GetEventConfiguration", func(c *call.Call, in *sdk.GetEventConfigurationInput) ([]call.Permission, error) {
 			return s.onTrailOrStore(c, "GetEventConfiguration", in.TrailName, in.EventDataStore), nil
 		}, handle(s.getEventConfiguration), call.ReadOnly),
@@ -138,9 +138,6 @@ func templates(list []types.AggregationConfiguration, t *trail.State) ([]string,
 	}
 	if len(out) > 0 && !t.Settings.Selectors.HasData() {
 		return nil, invalid("InvalidParameterCombinationException", "The trail %s does not log data events. Configure data events, and then try the operation again.", t.Name)
-	}
-	if len(out) > 0 {
-		return nil, notOffered("PutEventConfiguration", "Aggregated events are not offered by this server.")
 	}
 	return out, nil
 }

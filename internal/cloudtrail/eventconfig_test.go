@@ -138,6 +138,9 @@ func TestEventConfiguration(t *testing.T) {
 	if _, err := c.PutEventSelectors(ctx, &sdk.PutEventSelectorsInput{TrailName: new("audit"), AdvancedEventSelectors: onEvents}); err != nil {
 		t.Fatal(err)
 	}
+	templates := []types.AggregationConfiguration{{EventCategory: "Data", Templates: []types.Template{"API_ACTIVITY", "USER_ACTIONS"}}}
+	put(sdk.PutEventConfigurationInput{TrailName: new("audit"), AggregationConfigurations: templates})
+	got(sdk.GetEventConfigurationOutput{TrailARN: new(audit), AggregationConfigurations: templates})
 	put(sdk.PutEventConfigurationInput{TrailName: new("audit"), AggregationConfigurations: []types.AggregationConfiguration{}})
 	got(sdk.GetEventConfigurationOutput{TrailARN: new(audit), AggregationConfigurations: []types.AggregationConfiguration{}})
 }

@@ -146,6 +146,13 @@ func TestKeys(t *testing.T) {
 	if want := strings.ReplaceAll(wantLog, "CloudTrail", "CloudTrail-Insight"); insight != want {
 		t.Errorf("InsightKey gives %s, want %s", insight, want)
 	}
+	aggregated := place.AggregatedKey(at, "abcdefgh01234567")
+	if want := strings.ReplaceAll(wantLog, "CloudTrail", "CloudTrail-Aggregated"); aggregated != want || !strings.HasPrefix(aggregated, place.AggregatedPrefix()) {
+		t.Errorf("AggregatedKey gives %s, want %s", aggregated, want)
+	}
+	if m, ok := place.ParseLogKey(aggregated); !ok || !m.Equal(at.Truncate(time.Minute)) {
+		t.Errorf("ParseLogKey of a file of aggregated events gives %v, %v", m, ok)
+	}
 	if m, ok := place.ParseLogKey(insight); !ok || !m.Equal(at.Truncate(time.Minute)) {
 		t.Errorf("ParseLogKey of a file of Insights events gives %v, %v", m, ok)
 	}

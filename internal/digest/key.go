@@ -15,6 +15,8 @@ const (
 	logTree     = "CloudTrail"
 	insightTree = "CloudTrail-Insight"
 	digestTree  = "CloudTrail-Digest"
+	// aggregatedTree is not documented; it follows the others.
+	aggregatedTree = "CloudTrail-Aggregated"
 )
 
 // Place is where a trail's files of one region lie.
@@ -51,6 +53,15 @@ func (p Place) InsightKey(t time.Time, unique string) string {
 	return p.fileKey(insightTree, t, unique)
 }
 
+// AggregatedPrefix is the common start of the names of the region's files of
+// aggregated events.
+func (p Place) AggregatedPrefix() string { return p.tree(aggregatedTree) }
+
+// AggregatedKey names a file of aggregated events, as LogKey does a log file.
+func (p Place) AggregatedKey(t time.Time, unique string) string {
+	return p.fileKey(aggregatedTree, t, unique)
+}
+
 func (p Place) fileKey(kind string, t time.Time, unique string) string {
 	t = t.UTC()
 	return p.tree(kind) + t.Format("2006/01/02/") + p.Account + "_" + kind + "_" + p.Region + "_" + t.Format(stampMinute) + "_" + unique + suffix
@@ -76,10 +87,13 @@ func (p Place) ParseDigestKey(key, trail, homeRegion string) (end time.Time, ok 
 }
 
 // ParseLogKey gives the minute in the name of a log file or a file of Insights
-// events. ok is false for any other object.
+// or aggregated events. ok is false for any other object.
 func (p Place) ParseLogKey(key string) (minute time.Time, ok bool) {
 	if minute, ok = p.parseFileKey(logTree, key); !ok {
 		minute, ok = p.parseFileKey(insightTree, key)
+	}
+	if !ok {
+		minute, ok = p.parseFileKey(aggregatedTree, key)
 	}
 	return minute, ok
 }

@@ -262,7 +262,8 @@ func (m *Manager) endFailed(i *Import, err error) error {
 
 // logFile reports whether a key is a trail's log file.
 func logFile(key string) bool {
-	return strings.HasSuffix(key, ".json.gz") && !strings.Contains(key, "/CloudTrail-Digest/") && !strings.Contains(key, "/CloudTrail-Insight/")
+	return strings.HasSuffix(key, ".json.gz") && !strings.Contains(key, "/CloudTrail-Digest/") && !strings.Contains(key, "/CloudTrail-Insight/") &&
+		!strings.Contains(key, "/CloudTrail-Aggregated/")
 }
 
 type importEvent struct {

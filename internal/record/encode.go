@@ -194,11 +194,15 @@ func (l *resSpans) add(r resSpan) {
 // Field returns a field's text, or "" when the record has none.
 func (e *Entry) Field(f Field) string { return e.text(e.fields[f]) }
 
-// UserAgent returns the record's userAgent. It is looked for where it stands in
-// a record, behind awsRegion, whose place is known; a quotation mark inside of
-// a value would be escaped.
-func (e *Entry) UserAgent() string {
-	const member = `,"userAgent":"`
+// UserAgent returns the record's userAgent.
+func (e *Entry) UserAgent() string { return e.behindRegion(`,"userAgent":"`) }
+
+// SourceIP returns the record's sourceIPAddress.
+func (e *Entry) SourceIP() string { return e.behindRegion(`,"sourceIPAddress":"`) }
+
+// behindRegion returns a text that stands in a record behind awsRegion, whose
+// place is known; a quotation mark inside of a value would be escaped.
+func (e *Entry) behindRegion(member string) string {
 	at := int(e.fields[FieldRegion].off)
 	i := bytes.Index(e.JSON[at:], []byte(member))
 	if i < 0 {

@@ -49,6 +49,9 @@ func AppendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
+// Truncate cuts s to at most n bytes without cutting a character.
+func Truncate(s string, n int) string { return truncate(s, n) }
+
 // truncate cuts s to at most n bytes without cutting a character.
 func truncate(s string, n int) string {
 	if len(s) <= n {

@@ -46,9 +46,10 @@ const (
 	Data
 	NetworkActivity
 	Insight
+	Aggregated
 )
 
-var categoryNames = [...]string{"Management", "Data", "NetworkActivity", "Insight"}
+var categoryNames = [...]string{"Management", "Data", "NetworkActivity", "Insight", "Aggregated"}
 
 func (c Category) String() string { return categoryNames[c] }
 

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"spoor/internal/aggregate"
 	"spoor/internal/athena"
 	"spoor/internal/aws"
 	"spoor/internal/awshttp"
@@ -259,6 +260,9 @@ func (s *Server) openTrails(context.Context) (err error) {
 	s.readers, s.cancel = ctx, cancel
 	s.goes("event history", func() error { return s.history.Run(ctx) })
 	s.goes("Insights", func() error { return s.insights.Run(ctx) })
+	s.goes("aggregation of data events", func() error {
+		return aggregate.Run(ctx, aggregate.Config{Store: s.store, Journal: s.journal, Trails: s.trails, Log: s.log, Now: time.Now})
+	})
 	s.goes("delivery", func() error { return s.trails.Run(ctx) })
 	s.goes("event data stores", func() error { return s.lake.Run(ctx) })
 	s.goes("queries of event data stores", func() error { return s.lake.RunQueries(ctx) })

@@ -314,7 +314,7 @@ func (f *follower) offer(it *journal.Item) error {
 	if err != nil || !wanted {
 		return err
 	}
-	if insight := it.Category == record.Insight; s.count > 0 && insight != s.insight {
+	if s.count > 0 && fileKind(it.Category) != s.kind {
 		// The numbers go on from file to file, so the other kind's file ends here.
 		if err := f.cutOne(s, it.Seq-1, it.StreamSeq-1); err != nil {
 			return err
@@ -348,7 +348,15 @@ func (f *follower) cutOne(s *stream, seq, streamSeq uint64) error {
 // that it covers. Insights on data events are one trail's, those on management
 // events are of every trail that has them on. ev is the caller's to reuse.
 func (s *Settings) takes(it *journal.Item, region, home, arn string, match *matcher, ev *entryEvent) (bool, error) {
-	if it.Category != record.Insight {
+	switch it.Category {
+	case record.Insight:
+	case record.Aggregated:
+		only, err := it.OnlyFor()
+		if err != nil {
+			return false, fmt.Errorf("record %d: %w", it.Seq, err)
+		}
+		return only == arn && len(s.Templates) > 0, nil
+	default:
 		ev.set(&it.Entry)
 		return s.inRegion(home, region, ev) && match.matches(ev), nil
 	}

@@ -201,6 +201,9 @@ func (m *Manager) Put(c *call.Call, t *State) error {
 			return err
 		}
 	}
+	if err := m.keepForAggregation(c, &t.Settings); err != nil {
+		return err
+	}
 	delivers := (before.Logging || t.Settings.Logging) && !reflect.DeepEqual(before, t.Settings)
 	if delivers {
 		if err := m.putChange(c, t.ARN(), t.Settings); err != nil {

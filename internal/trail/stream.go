@@ -63,8 +63,8 @@ type stream struct {
 	// The file that collects.
 	file     *member // nil before its first record
 	count    int
-	insight  bool   // it holds Insights events, which have files of their own
-	firstSeq uint64 // journal number of its first record
+	kind     record.Category // what it holds (fileKind)
+	firstSeq uint64          // journal number of its first record
 	firstAt  time.Time
 	oldest   time.Time
 	newest   time.Time
@@ -167,6 +167,15 @@ func (s *stream) saw(n uint64) {
 	s.seen = n
 }
 
+// fileKind says which records share files: Insights events and aggregated
+// events have files of their own, all others are one kind.
+func fileKind(c record.Category) record.Category {
+	if c == record.Insight || c == record.Aggregated {
+		return c
+	}
+	return record.Management
+}
+
 // add appends a selected record to the file that collects.
 func (s *stream) add(it *journal.Item, now time.Time) error {
 	separator := ","
@@ -174,7 +183,7 @@ func (s *stream) add(it *journal.Item, now time.Time) error {
 		s.file, s.leaves, separator = newMember(), s.leaves[:0], `{"Records":[`
 		s.firstSeq, s.firstAt = it.Seq, now
 		s.oldest, s.newest = it.Time, it.Time
-		s.insight = it.Category == record.Insight
+		s.kind = fileKind(it.Category)
 	}
 	if err := s.file.write([]byte(separator)); err != nil {
 		return err
@@ -213,8 +222,11 @@ func (s *stream) cut(b *kv.Batch, pos uint64) error {
 		return err
 	}
 	name := s.place().LogKey
-	if s.insight {
+	switch s.kind {
+	case record.Insight:
 		name = s.place().InsightKey
+	case record.Aggregated:
+		name = s.place().AggregatedKey
 	}
 	p := plan{
 		Version: formatVersion, Bucket: s.f.set.Bucket, Key: name(now, uniqueName()), Hash: sum,

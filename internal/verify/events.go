@@ -13,7 +13,7 @@ var errRecords = errors.New("the log file is not a list of records")
 // span is a record of a log file.
 type span struct {
 	begin, end int
-	id         []byte // eventID
+	id         []byte // eventID; aggregated events call it eventId
 }
 
 // spans finds each record of a log file and its eventID, without decoding: it
@@ -46,7 +46,7 @@ func spans(b []byte) ([]span, error) {
 			}
 			name := b[i+1 : end]
 			i = end
-			if depth == 3 && string(name) == "eventID" && len(out) > 0 && end+2 < len(b) && b[end+1] == ':' && b[end+2] == '"' {
+			if depth == 3 && (string(name) == "eventID" || string(name) == "eventId") && len(out) > 0 && end+2 < len(b) && b[end+1] == ':' && b[end+2] == '"' {
 				stop := stringEnd(b, end+2)
 				if stop < 0 {
 					return nil, errRecords

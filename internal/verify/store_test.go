@@ -145,7 +145,7 @@ func (s *server) log(on bool) {
 		s.m.Lock(c)
 		return s.m.Put(c, &trail.State{Account: account, HomeRegion: home, Name: "audit",
 			Settings: trail.Settings{Logging: on, Bucket: bucket, MultiRegion: true, GlobalEvents: true, Validation: true,
-				Insights: []trail.Insight{{Type: "ApiCallRateInsight", Categories: []string{record.OnManagement}}}}})
+				Templates: []string{"API_ACTIVITY"}, Insights: []trail.Insight{{Type: "ApiCallRateInsight", Categories: []string{record.OnManagement}}}}})
 	}})
 }
 
@@ -160,6 +160,22 @@ func (s *server) insight() {
 	}
 	if err != nil {
 		s.t.Error(err)
+	}
+}
+
+// aggregated journals an aggregated event of the trail, and one of another.
+func (s *server) aggregated() {
+	s.t.Helper()
+	for _, arn := range []string{trailARN, trailARN + "2"} {
+		a := record.AggregateRecord{AccountID: account, EventID: call.NewID(), Region: home, Source: "s3.amazonaws.com", Start: time.Unix(1795510800, 0), End: time.Unix(1795511100, 0)}
+		a.Summary.Primary = record.AggregateDimension{Dimension: "eventName", Statistics: []record.AggregateCount{{Name: "GetObject", Value: 7}}}
+		data, err := a.Entry(arn)
+		if err == nil {
+			err = s.jr.Append(journal.Group{Entries: []journal.Entry{{Account: account, Region: home, Data: data}}})
+		}
+		if err != nil {
+			s.t.Error(err)
+		}
 	}
 }
 
@@ -183,6 +199,7 @@ func TestServerState(t *testing.T) {
 		}
 		wg.Wait()
 		s.insight()
+		s.aggregated()
 	}
 	load()
 	// Power is lost between two uploads: what the bucket has at that moment was
@@ -235,17 +252,24 @@ func TestServerState(t *testing.T) {
 	if r.ExitCode() != ExitClean || len(r.Regions) != 2 || r.Regions[0].Records == 0 {
 		t.Fatalf("%+v", r)
 	}
-	anInsight := func(m *memory) string {
+	one := func(m *memory, tree string) string {
 		for key := range m.objects {
-			if strings.Contains(key, "/CloudTrail-Insight/") {
+			if strings.Contains(key, tree) {
 				return key
 			}
 		}
-		t.Fatal("no file of Insights events was delivered")
+		t.Fatal("no file was delivered into " + tree)
 		return ""
 	}
+	anInsight := func(m *memory) string { return one(m, "/CloudTrail-Insight/") }
+	anAggregate := func(m *memory) string { return one(m, "/CloudTrail-Aggregated/") }
 	for name, change := range map[string]func(c *Config, m *memory){
-		"a file of Insights events": func(_ *Config, m *memory) { delete(m.objects, anInsight(m)) },
+		"a file of Insights events":   func(_ *Config, m *memory) { delete(m.objects, anInsight(m)) },
+		"a file of aggregated events": func(_ *Config, m *memory) { delete(m.objects, anAggregate(m)) },
+		"its own files only, with a copied one of aggregated events": func(_ *Config, m *memory) {
+			key := anAggregate(m)
+			m.objects[strings.TrimSuffix(key, ".json.gz")+"0.json.gz"] = m.objects[key]
+		},
 		"its own files only, with a copied one of Insights events": func(_ *Config, m *memory) {
 			key := anInsight(m)
 			m.objects[strings.TrimSuffix(key, ".json.gz")+"0.json.gz"] = m.objects[key]

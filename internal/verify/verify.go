@@ -334,7 +334,7 @@ func (v *verifier) discover(ctx context.Context) ([]*region, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing digest files: %w", err)
 	}
-	for _, prefix := range []string{root.LogPrefix(), root.InsightPrefix()} {
+	for _, prefix := range []string{root.LogPrefix(), root.InsightPrefix(), root.AggregatedPrefix()} {
 		err = errors.Join(err, list(prefix, func(r *region, key string) {
 			if minute, ok := r.place.ParseLogKey(key); !ok || v.mayMatter(minute) {
 				r.logs = append(r.logs, key)
