@@ -26,7 +26,7 @@ func BenchmarkTiles(b *testing.B) {
 	const perFile, files = 4096, 64
 	for b.Loop() {
 		b.StopTimer()
-		r := newRig(b, vfs.Default, newMemory())
+		r := newRig(b, vfs.NewMem(), newMemory())
 		r.places("file://" + b.TempDir())
 		leaves := make([]tree.Hash, perFile)
 		rng := rand.New(rand.NewPCG(1, 2))
