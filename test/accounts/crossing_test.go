@@ -41,6 +41,9 @@ func TestNothingCrosses(t *testing.T) {
 	role := *of(b.IAM.CreateRole(ctx, &iam.CreateRoleInput{RoleName: new("import"), AssumeRolePolicyDocument: new(
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"cloudtrail.amazonaws.com"},"Action":"sts:AssumeRole"}]}`)}))(t).Role.Arn
 
+	of(b.IAM.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: new("import"), PolicyName: new("read"), PolicyDocument: new(
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":["arn:aws:s3:::reds-logs","arn:aws:s3:::reds-logs/*"]}]}`)}))(t)
+
 	// Import from a bucket.
 	of(r.S3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: new("reds-logs")}))(t)
 	mine := store(b.CloudTrail, "mine", "Management")
@@ -49,7 +52,7 @@ func TestNothingCrosses(t *testing.T) {
 	if _, err := b.CloudTrail.StartImport(ctx, begin); codeOf(err) != "AccessDeniedException" {
 		t.Errorf("an import from another account's bucket: %v", err)
 	}
-	allow := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"%s"},"Action":["s3:ListBucket","s3:GetObject"],
+	allow := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"%s"},"Action":["s3:ListBucket","s3:GetBucketAcl","s3:GetObject"],
 		"Resource":["arn:aws:s3:::reds-logs","arn:aws:s3:::reds-logs/*"]}]}`, blue)
 	of(r.S3.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: new("reds-logs"), Policy: &allow}))(t)
 	going := of(b.CloudTrail.StartImport(ctx, begin))(t)
