@@ -7,8 +7,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -148,24 +150,61 @@ func (x *Index) Lookup(ctx context.Context, q Query) (Page, error) {
 }
 
 // page reads the events at q.Max+1 positions.
-func (x *Index) page(q Query, found []position) (page Page, err error) {
+func (x *Index) page(q Query, found []position) (Page, error) {
+	var page Page
+	if len(found) > q.Max {
+		found = found[:q.Max]
+		page.Next = q.token(found[q.Max-1])
+	}
+	items := make([]journal.Item, len(found))
+	parts, errs := readers(found), [maxReaders]error{}
+	var wg sync.WaitGroup
+	for k := 1; k < parts; k++ {
+		i, j := len(found)*k/parts, len(found)*(k+1)/parts
+		wg.Go(func() { errs[k] = x.read(items[i:j], found[i:j]) })
+	}
+	errs[0] = x.read(items[:len(found)/parts], found[:len(found)/parts])
+	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		return Page{}, err
+	}
+	page.Items = slices.DeleteFunc(items, func(it journal.Item) bool { return it.Seq == 0 })
+	return page, nil
+}
+
+const (
+	// maxReaders is how many goroutines read the records of a page at most.
+	maxReaders = 4
+	// scattered is how far apart a page's records are on the average that do not
+	// lie in the same blocks, so that several read them sooner.
+	scattered = 8
+)
+
+// readers is how many goroutines read the records of a page.
+func readers(found []position) int {
+	if len(found) < 2*maxReaders {
+		return 1
+	}
+	first, last := found[len(found)-1].seq, found[0].seq // but for clocks that were set back
+	if last < first || last-first < scattered*uint64(len(found)) {
+		return 1
+	}
+	return min(maxReaders, runtime.GOMAXPROCS(0))
+}
+
+// read reads the records of positions; one that expired between the index and
+// here stays empty.
+func (x *Index) read(items []journal.Item, found []position) (err error) {
 	records := x.cfg.Journal.Reader()
 	defer func() { err = errors.Join(err, records.Close()) }()
 	for i, p := range found {
-		if i == q.Max {
-			page.Next = q.token(found[i-1])
-			break
+		if items[i], err = records.Get(p.seq); errors.Is(err, kv.ErrNotFound) {
+			items[i] = journal.Item{}
+		} else if err != nil {
+			return fmt.Errorf("reading record %d: %w", p.seq, err)
 		}
-		it, err := records.Get(p.seq)
-		if errors.Is(err, kv.ErrNotFound) {
-			continue // expired between the index and here
-		}
-		if err != nil {
-			return Page{}, fmt.Errorf("reading record %d: %w", p.seq, err)
-		}
-		page.Items = append(page.Items, it)
 	}
-	return page, nil
+	return nil
 }
 
 // collect gives up to q.Max+1 positions, from memory and, week after week, from
