@@ -22,6 +22,7 @@ var apiNames = map[string][]string{
 const (
 	storageKeys     = "AES256 only; the embedded storage leaves encryption at rest to the disk"
 	neverConfigured = "a bucket never has such a configuration: the operation that puts one is refused"
+	plainFiles      = "in the embedded storage no key can be a directory of another's (`a` and `a/b`)"
 	ownersOnly      = "buckets are BucketOwnerEnforced: no other ownership and no grants"
 )
 
@@ -29,6 +30,7 @@ const (
 var partial = map[string]string{
 	"GetBucketLifecycle": neverConfigured, "GetBucketCors": neverConfigured, "GetBucketWebsite": neverConfigured,
 	"GetBucketReplication": neverConfigured, "GetBucketLogging": neverConfigured,
+	"PutObject": plainFiles, "CopyObject": plainFiles, "CompleteMultipartUpload": plainFiles,
 	"PutObjectRetention":    "a retention can be changed, but not removed before it ends",
 	"GetBucketNotification": neverConfigured, "GetBucketAccelerateConfiguration": neverConfigured,
 	"GetBucketRequestPayment": neverConfigured,
