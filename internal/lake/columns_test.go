@@ -1,6 +1,7 @@
 package lake
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -53,6 +54,25 @@ func recordedEvents() [][]byte {
 			out = append(out, e.JSON)
 		}
 	}
+	// Large events, with a context of each kind.
+	form := record.Form{Large: true, RequestKeys: []string{"aws:EpochTime", "aws:PrincipalArn"}, TagKeys: []string{"cost centre", "team"}}
+	tags := map[string]string{"team": "\"red\"", "cost centre": "7"}
+	for i, c := range []*record.Context{{Request: map[string]string{"aws:EpochTime": "1795510800", "aws:PrincipalArn": "arn:u"}}, {Principal: tags},
+		{Resources: []record.TaggedResource{{ARN: "arn:a", Tags: tags}, {ARN: "arn:b", Tags: map[string]string{"team": ""}}}},
+		{Request: map[string]string{"aws:PrincipalArn": "arn:u"}, Principal: tags, Resources: []record.TaggedResource{{ARN: "arn:a", Tags: tags}}}} {
+		r := record.Record{Caller: callers[0], EventTime: time.Date(2026, 11, 25, 1, 2, 3, 0, time.UTC), EventID: fmt.Sprintf("00000000-0000-4000-9000-%012d", i),
+			EventSource: "athena.amazonaws.com", EventName: "StartQueryExecution", RequestParameters: []byte(`{"queryString":"` + strings.Repeat("x", 150<<10) + `"}`)}
+		raw, _ := r.AppendEnriched(nil, nil, c)
+		e, err := record.DecodeEntry(raw)
+		if err != nil {
+			panic(err)
+		}
+		js, err := e.Form(&form)
+		if err != nil || !bytes.Contains(js, []byte("eventContext")) || len(js) < 150<<10 {
+			panic(fmt.Sprintf("no large event: %v", err))
+		}
+		out = append(out, js)
+	}
 	return out
 }
 
@@ -68,8 +88,8 @@ func TestColumnsAgree(t *testing.T) {
 			plainEvents = append(plainEvents, e)
 		}
 	}
-	if n := len(plainEvents); n < 9*4 {
-		t.Errorf("%d events are plain, want the %d that are", n, 9*4)
+	if n := len(plainEvents); n < 9*4+4 {
+		t.Errorf("%d events are plain, want the %d that are", n, 9*4+4)
 	}
 	fast := filepath.Join(t.TempDir(), "fast.parquet")
 	if err := engine.StreamParquet(ctx, fast, readColumns(rawEvents), duckdb.Relation{Name: rawEvents, Columns: rawColumns, Parts: []duckdb.Part{func(_ context.Context, emit func([]any) error) error {
