@@ -383,7 +383,7 @@ func (d *spanReader) fit(n uint32, e *Entry) bool {
 type encoder struct {
 	fields [numFields]span
 	res    resSpans
-	limits limits // zero means standardLimits
+	limits *limits // nil means standardLimits
 }
 
 // limits of a record's members, in bytes.
@@ -420,8 +420,8 @@ func appendObject(b []byte, key string, obj []byte, limit int) []byte {
 
 func (e *encoder) record(b []byte, r *Record) []byte {
 	lim := e.limits
-	if lim.request == 0 {
-		lim = standardLimits
+	if lim == nil {
+		lim = &standardLimits
 	}
 	id := r.Identity
 	if id == nil {

@@ -262,7 +262,7 @@ func (r *Record) large(room int) (js []byte, fit bool) {
 	cut := *r
 	lim := largeLimits
 	try := func() bool {
-		enc := encoder{limits: lim}
+		enc := encoder{limits: &lim}
 		js = enc.record(js[:0], &cut)
 		return len(js) <= room
 	}
