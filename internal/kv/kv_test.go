@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -68,5 +69,59 @@ func TestFormat(t *testing.T) {
 			s.Close()
 			t.Errorf("%s: the store was opened", name)
 		}
+	}
+}
+
+// TestCompactions: flushes gather before they are compacted, and values are
+// written once, however often keys that come in no order are sorted into others.
+func TestCompactions(t *testing.T) {
+	t.Parallel()
+	s, err := Open("store", Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	value := make([]byte, 2*separateFrom)
+	total := func() (compactions int64, flushed, copied uint64) {
+		m := s.DB().Metrics()
+		for _, l := range m.Levels {
+			flushed, copied = flushed+l.BlobBytesFlushed, copied+l.BlobBytesCompacted-l.BlobBytesFlushed // the latter counts both
+		}
+		return m.Compact.DefaultCount, flushed, copied
+	}
+	seq, flushes := uint64(0), 0
+	for n := int64(0); n < 3; n, _, _ = total() {
+		if flushes++; flushes > 40*gatherFlushes {
+			t.Fatalf("%d flushes and %d compactions", flushes, n)
+		}
+		b := s.NewBatch()
+		for range 100 {
+			seq++
+			for i := range value {
+				value[i] = byte(rnd.Uint32())
+			}
+			b.Set(AppendUint64([]byte{byte(SpaceJournal)}, seq), value)
+			b.Set(AppendUint64([]byte{byte(SpaceHistory)}, rnd.Uint64()), value[:rnd.IntN(2)*len(value)])
+		}
+		if err := errors.Join(s.Apply(b), s.DB().Flush()); err != nil {
+			t.Fatal(err)
+		}
+		if flushes == gatherFlushes-1 {
+			if n, _, _ := total(); n != 0 {
+				t.Errorf("%d compactions after %d flushes", n, flushes)
+			}
+		}
+	}
+	n := uint64(0)
+	if err := s.Scan([]byte{byte(SpaceJournal)}, func(_, v []byte) (bool, error) { n++; return len(v) == len(value), nil }); err != nil || n != seq {
+		t.Errorf("%d of %d values are there: %v", n, seq, err)
+	}
+	if _, flushed, copied := total(); copied > 0 || flushed < seq*uint64(len(value))*5/4 {
+		t.Errorf("of %d bytes of values %d were copied", flushed, copied)
 	}
 }
