@@ -225,6 +225,11 @@ func (p *publisher) publish(ctx context.Context, r *newest) (*tilesRow, error) {
 			return nil, err
 		}
 	}
+	if p.files != nil && tiles == nil {
+		if _, err := p.has(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	return tiles, p.place.Publish(ctx, c, r.Signed)

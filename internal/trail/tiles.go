@@ -235,32 +235,46 @@ func (p *publisher) write(ctx context.Context, files []tree.Tile) error {
 	return p.files.write(ctx, files)
 }
 
-// continues looks at the checkpoint that a place has: the tree must continue it.
-// Nothing is written before.
-func (p *publisher) continues(ctx context.Context, r *newest, row *tilesRow, c tree.Checkpoint) error {
+// has is the checkpoint that a place has of a tree, nil for none. It is ErrFork
+// when the one that is to follow cannot.
+func (p *publisher) has(ctx context.Context, c tree.Checkpoint) (*tree.Checkpoint, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	raw, err := p.files.read(ctx, path.Join(c.Origin, tree.CheckpointPath))
 	if errors.Is(err, errNoFile) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	has, err := tree.ParseCheckpoint(string(raw))
+	if err != nil {
+		p.m.cfg.Log.Warn("what stands in the place of a checkpoint is none and is replaced", "place", p.name, "tree", c.Origin, "err", err)
+		return nil, nil
+	}
+	if has.Origin != c.Origin || has.Size > c.Size || has.Size == c.Size && has.Root != c.Root {
+		return nil, forks(has, c)
+	}
+	return &has, nil
+}
+
+func forks(has, c tree.Checkpoint) error {
+	return fmt.Errorf("%w: it is of %d records in %s, the tree has %d", ErrFork, has.Size, has.Origin, c.Size)
+}
+
+// continues looks at the checkpoint that a place has: the tree must continue it.
+// Nothing is written before.
+func (p *publisher) continues(ctx context.Context, r *newest, row *tilesRow, c tree.Checkpoint) error {
+	has, err := p.has(ctx, c)
+	if err != nil {
+		return err
+	}
+	if has == nil {
 		if row.Published > 0 { // the place was emptied, or is another one under the name
 			p.m.cfg.Log.Warn("the place has lost its checkpoint; it gets the tree again", "place", p.name, "tree", c.Origin)
 			*row = tilesRow{Version: formatVersion}
 		}
 		return nil
-	}
-	if err != nil {
-		return err
-	}
-	has, err := tree.ParseCheckpoint(string(raw))
-	if err != nil {
-		p.m.cfg.Log.Warn("what stands in the place of a checkpoint is none and is replaced", "place", p.name, "tree", c.Origin, "err", err)
-		return nil
-	}
-	fork := func() error {
-		return fmt.Errorf("%w: it is of %d records in %s, the tree has %d", ErrFork, has.Size, has.Origin, c.Size)
-	}
-	if has.Origin != c.Origin || has.Size > c.Size {
-		return fork()
 	}
 	if has.Size < row.Tiler.Size {
 		return nil // a crash was between tiles and checkpoint; or somebody put an older one back
@@ -270,7 +284,7 @@ func (p *publisher) continues(ctx context.Context, r *newest, row *tilesRow, c t
 	for at.Size < has.Size {
 		leaves, err := p.leaves(ctx, r, at.Size, has.Size)
 		if errors.Is(err, errWithin) {
-			return fork()
+			return forks(*has, c)
 		}
 		if err != nil {
 			return err
@@ -280,7 +294,7 @@ func (p *publisher) continues(ctx context.Context, r *newest, row *tilesRow, c t
 		}
 	}
 	if root, err := at.Root(); err != nil || root != has.Root {
-		return errors.Join(fork(), err)
+		return errors.Join(forks(*has, c), err)
 	}
 	return nil
 }

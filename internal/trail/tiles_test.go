@@ -467,6 +467,11 @@ func TestTilesFork(t *testing.T) {
 		if after := snapshotOf(t, dir); !slices.Equal(before, after) {
 			t.Errorf("%d records: the place is another one", n)
 		}
+		// Nor where it would get no tiles; a longer log has nothing to show then.
+		two.m.publishers[0].bare[origin] = true
+		if n < 19 && two.publish() != 1 || !slices.Equal(before, snapshotOf(t, dir)) && n < 19 {
+			t.Errorf("%d records: another log's checkpoint is overwritten without tiles", n)
+		}
 		one.hour(2)
 		if one.publish() != 0 {
 			t.Error("the log itself cannot go on")
