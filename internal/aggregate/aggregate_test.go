@@ -265,6 +265,33 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestMemoryBound: clients that make up new values for each call cannot fill
+// memory; what is counted still adds up.
+func TestMemoryBound(t *testing.T) {
+	t.Parallel()
+	w := &window{account: account, groups: map[groupKey]*group{}}
+	const n = 3 * maxKept
+	for i := range n {
+		w.count(APIActivity, "s3.amazonaws.com", &values{eventName: fmt.Sprint("Op", i%500), userAgent: fmt.Sprint("agent/", i), sourceIP: "10.0.0.1"})
+	}
+	kept := 0
+	for _, g := range w.groups {
+		var agents uint64
+		for _, m := range g.counts {
+			kept += len(m)
+		}
+		for _, c := range g.counts[userAgent] {
+			agents += c
+		}
+		if agents != g.n || g.counts[sourceIP]["10.0.0.1"]+g.counts[sourceIP][others] != g.n {
+			t.Fatalf("%d user agents of %d events", agents, g.n)
+		}
+	}
+	if w.kept != maxKept || kept > maxKept+2*len(w.groups) {
+		t.Errorf("%d values are kept, by its own count %d", kept, w.kept)
+	}
+}
+
 // TestExactlyOnce: however often the server loses power, early, late or in the
 // middle of a window, and however late events come, each is counted once, in
 // its own window.

@@ -38,8 +38,9 @@ var templates = map[string]dimension{APIActivity: eventName, ResourceAccess: res
 // Bounds of what is counted and shown. What is over them is counted under
 // others, so that sums stay right.
 const (
-	maxGroups = 1000 // of a window and template
-	maxValues = 1000 // of a group and dimension
+	maxGroups = 1000    // of a window and template
+	maxValues = 1000    // of a group and dimension
+	maxKept   = 100_000 // values of a window, over all groups: what bounds memory
 	maxShown  = 40
 	maxText   = 1024
 	others    = "others"
@@ -84,6 +85,7 @@ type window struct {
 	first   uint64 // the number of the first event, of those that are counted here
 	groups  map[groupKey]*group
 	sizes   map[string]int // groups by template
+	kept    int            // values in the groups' counts
 }
 
 type groupKey struct{ template, source, primary string }
@@ -123,8 +125,12 @@ func (w *window) count(template, source string, v *values) {
 			g.counts[d] = map[string]uint64{}
 		}
 		value := v[d]
-		if _, known := g.counts[d][value]; !known && len(g.counts[d]) >= maxValues {
-			value = others
+		if _, known := g.counts[d][value]; !known {
+			if len(g.counts[d]) >= maxValues || w.kept >= maxKept {
+				value = others
+			} else {
+				w.kept++
+			}
 		}
 		g.counts[d][value]++
 	}
