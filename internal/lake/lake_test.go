@@ -195,6 +195,9 @@ func (w *world) call(name string, change func(c *call.Call) error) {
 		}
 	}
 	r := record.Record{Caller: &aws.Caller{Type: aws.Root}, EventID: c.EventID, EventName: name, AccountID: c.AccountID, Region: c.Region, EventTime: w.now}
+	if strings.HasPrefix(name, "Odd") {
+		r.RequestParameters = []byte(`{"spaced": true}`)
+	}
 	e, _ := r.AppendEntry(nil, nil)
 	if err := w.jr.Append(journal.Group{Writes: c.Tx.Batch(), Entries: []journal.Entry{{Account: c.AccountID, Region: c.Region, Data: e}}}); err != nil {
 		w.t.Fatal(err)

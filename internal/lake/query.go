@@ -37,7 +37,6 @@ const (
 type Engine interface {
 	Query(ctx context.Context, query string, relations []duckdb.Relation, columns func([]duckdb.ResultColumn) error, row func([]any) error) error
 	WriteParquet(ctx context.Context, path string, relation duckdb.Relation) error
-	StreamParquet(ctx context.Context, path, query string, relation duckdb.Relation) error
 }
 
 // The states of a query, by AWS's names.

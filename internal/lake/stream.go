@@ -1,6 +1,8 @@
 package lake
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -12,7 +14,6 @@ import (
 	"spoor/internal/call"
 	"spoor/internal/crashpoint"
 	"spoor/internal/durable"
-	"spoor/internal/engine/duckdb"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
 )
@@ -36,10 +37,9 @@ type streamLimits struct {
 var defaultStream = streamLimits{rate: 1000, rows: 200_000, time: 10 * time.Second, least: 2000}
 
 const (
+	sinkBuffer = 256 << 10 // bytes written to a file at a time
 	// streamGather is how long events collect after some came.
 	streamGather = 5 * time.Millisecond
-	sinkBatch    = 256       // events handed to the engine at a time
-	arenaBytes   = 256 << 10 // of copies of events
 	// streamRetry is for how long events are rows after a file failed.
 	streamRetry = 10 * time.Minute
 )
@@ -126,7 +126,6 @@ func (w *streaming) read(head uint64) error {
 
 // take gives a record to the stores that want it.
 func (w *streaming) take(it *journal.Item) error {
-	checked, isPlain := false, false
 	for _, f := range w.r.run {
 		if !f.wants(&it.Entry) {
 			continue
@@ -135,26 +134,14 @@ func (w *streaming) take(it *journal.Item) error {
 		if err != nil {
 			return err
 		}
-		fits := false
-		if f.Settings.Large {
-			fits = plain(event)
-		} else {
-			if !checked {
-				checked, isPlain = true, plain(event)
-			}
-			fits = isPlain
-		}
 		w.taken++
-		var s *sink
-		if fits {
-			s = w.sink(f, it.Time)
-		}
+		s := w.sink(f, it.Time)
 		if s == nil {
 			w.row(f.ID, it.Time, it.Seq, event)
 			continue
 		}
-		if err := s.add(it, event); err != nil {
-			return err
+		if err := s.add(w, it.Seq, it.Time, event); err != nil {
+			return fmt.Errorf("writing events of %s: %w", s.store.ARN(), err)
 		}
 		w.full = w.full || s.n >= w.r.m.stream.rows
 	}
@@ -232,23 +219,19 @@ func (w *streaming) abandon() error {
 	return errors.Join(errs...)
 }
 
-// sink is a file of one store and day that is being written. The engine starts
-// with it once it is worth it.
+// sink is a file of one store and day that is being written. There is none
+// before it is worth it.
 type sink struct {
 	m     *Manager
 	store *Store
 	x     segment
 	path  string
-	n     int
-	held  []heldEvent // before the engine starts
-	arena []byte
-	batch [][]byte
+	held  []heldEvent // before there is a file
+	n     int         // events held or in the file
+	f     *os.File
+	out   *bufio.Writer
+	cut   *cutter
 	kept  bool
-
-	batches chan [][]byte // nil before the engine starts
-	cancel  context.CancelFunc
-	done    chan struct{} // closed when the engine has ended
-	err     error         // set before
 }
 
 type heldEvent struct {
@@ -266,64 +249,43 @@ func segmentFile(s *Store, day uint32) string {
 	return filepath.Join(s.Account, s.Region, s.ID, time.Unix(int64(day)*86400, 0).UTC().Format(time.DateOnly), call.NewID()+".parquet")
 }
 
-// copy keeps an event's bytes, many in one piece of memory.
-func (s *sink) copy(event []byte) []byte {
-	if len(event) > cap(s.arena)-len(s.arena) {
-		s.arena = make([]byte, 0, max(arenaBytes, len(event)))
-	}
-	at := len(s.arena)
-	s.arena = append(s.arena, event...)
-	return s.arena[at:len(s.arena):len(s.arena)]
-}
-
-func (s *sink) add(it *journal.Item, event []byte) error {
-	s.n++
-	event = s.copy(event)
-	if s.batches == nil {
-		s.held = append(s.held, heldEvent{it.Seq, it.Time, event})
-		if len(s.held) < s.m.stream.least {
+// add puts an event into the file, or into w's rows when the file cannot hold
+// it.
+func (s *sink) add(w *streaming, seq uint64, t time.Time, event []byte) error {
+	if s.cut == nil {
+		s.held = append(s.held, heldEvent{seq, t, bytes.Clone(event)})
+		if s.n++; s.n < s.m.stream.least {
 			return nil
 		}
-		return s.start()
+		return s.start(w)
 	}
-	return s.put(event)
+	taken, err := s.cut.add(event)
+	switch {
+	case err != nil:
+		return err
+	case taken:
+		s.n++
+	default:
+		w.row(s.store.ID, t, seq, event)
+	}
+	return nil
 }
 
-// put hands an event over; its bytes do not change any more.
-func (s *sink) put(event []byte) error {
-	s.batch = append(s.batch, event)
-	if len(s.batch) < sinkBatch {
-		return nil
-	}
-	return s.send()
-}
-
-func (s *sink) send() error {
-	select {
-	case s.batches <- s.batch:
-		s.batch = make([][]byte, 0, sinkBatch)
-		return nil
-	case <-s.done:
-		return errors.Join(s.err, errors.New("the engine ended before its events did"))
-	}
-}
-
-// start hands what is held to the engine.
-func (s *sink) start() error {
+// start makes the file and puts into it what is held.
+func (s *sink) start(w *streaming) error {
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
 		return fmt.Errorf("creating a directory of events: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.cancel, s.batches, s.done = cancel, make(chan [][]byte, 8), make(chan struct{})
-	rel := duckdb.Relation{Name: rawEvents, Columns: rawColumns, Parts: []duckdb.Part{s.feed}}
-	go func() {
-		defer close(s.done)
-		s.err = s.m.cfg.Engine.StreamParquet(ctx, s.part(), readColumns(rawEvents), rel)
-	}()
+	f, err := os.OpenFile(s.part(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	s.f, s.out = f, bufio.NewWriterSize(f, sinkBuffer)
+	s.cut = newCutter(s.out, s.store)
 	held := s.held
-	s.held = nil
+	s.held, s.n = nil, 0
 	for _, e := range held {
-		if err := s.put(e.json); err != nil {
+		if err := s.add(w, e.seq, e.time, e.json); err != nil {
 			return err
 		}
 	}
@@ -332,53 +294,28 @@ func (s *sink) start() error {
 
 func (s *sink) part() string { return s.path + ".part" }
 
-func (s *sink) feed(ctx context.Context, emit func([]any) error) error {
-	row := make([]any, 1)
-	for {
-		select {
-		case list, ok := <-s.batches:
-			if !ok {
-				return nil
-			}
-			for _, e := range list {
-				row[0] = e // a string would be copied once more
-				if err := emit(row); err != nil {
-					return err
-				}
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
 // finish makes the file whole and durable, if there is one.
 func (s *sink) finish() error {
-	if s.batches == nil {
+	if s.f == nil {
 		return nil
 	}
-	if err := s.send(); err != nil {
+	err := errors.Join(s.cut.close(), s.out.Flush(), s.f.Close())
+	s.f = nil
+	if err != nil || s.n == 0 {
 		return err
 	}
-	close(s.batches)
-	<-s.done
-	if s.err != nil {
-		return s.err
-	}
-	var err error
 	s.x.Rows = int64(s.n)
 	s.x.Bytes, err = durable.Settle(s.part(), s.path, s.m.cfg.Dir)
 	return err
 }
 
 func (s *sink) abandon() error {
-	if s.batches == nil || s.kept {
-		if s.cancel != nil {
-			s.cancel()
-		}
-		return nil
+	var err error
+	if s.f != nil {
+		err = s.f.Close()
 	}
-	s.cancel()
-	<-s.done
-	return errors.Join(durable.Remove(s.part()), durable.Remove(s.path))
+	if s.cut == nil || s.kept {
+		return err
+	}
+	return errors.Join(err, durable.Remove(s.part()), durable.Remove(s.path))
 }

@@ -24,7 +24,7 @@ var stageList = []stage{
 	{"garbage collection", []string{"runtime.gcBgMarkWorker", "runtime.gcAssistAlloc", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcStart", "runtime.deductSweepCredit"}},
 	{"store: flushes and compactions", []string{"pebble/v2.(*DB).flush", "pebble/v2.(*DB).compact", "pebble/v2.(*DB).runCompaction", "pebble/v2.(*tableCacheShard)", "deletepacer"}},
 	{"store: log", []string{"pebble/v2/record.(*LogWriter)"}},
-	{"lake: Parquet", []string{"lake.(*Manager).RunCompaction", "engine/duckdb", "duckdb-go", "runtime._ExternalCode"}},
+	{"lake: Parquet", []string{"lake.(*Manager).RunCompaction", "internal/parquet", "lake.(*cutter)", "lake.(*sink)", "engine/duckdb", "duckdb-go", "runtime._ExternalCode"}},
 	{"lake: reading the journal", []string{"lake.(*reader)", "lake.(*Manager)"}},
 	{"history", []string{"history.(*Index)"}},
 	{"trail: SHA-256", []string{"crypto/sha256", "internal/tree.", "tree.(*Hasher)"}},

@@ -123,13 +123,6 @@ func (e *Engine) WriteParquet(ctx context.Context, path string, r Relation) erro
 	return e.copyTo(ctx, e.cfg.Threads, path, "SELECT * FROM "+ident(r.Name), parquetOptions, r)
 }
 
-// StreamParquet is WriteParquet of a query over a relation whose Parts may wait
-// for their rows. It runs on one thread: with more, those that have nothing to do
-// meanwhile would spin.
-func (e *Engine) StreamParquet(ctx context.Context, path, query string, r Relation) error {
-	return e.copyTo(ctx, 1, path, query, parquetOptions, r)
-}
-
 func (e *Engine) copyTo(ctx context.Context, threads int, path, query, options string, r Relation) error {
 	return e.open(ctx, "", threads, []Relation{r}, func(c *engine.Conn) error {
 		if _, err := c.ExecContext(ctx, "COPY ("+query+") TO "+quote(path)+" ("+options+")", nil); err != nil {
