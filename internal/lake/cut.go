@@ -183,7 +183,8 @@ func (c *cutter) close() error {
 // members finds the columns' members of an event and makes the values of those
 // that are new. It reports whether it can.
 func (c *cutter) members(event []byte) bool {
-	if !c.begin(event) || len(event) < 2 || event[0] != '{' {
+	c.data, c.escapes = event, true
+	if len(event) < 2 || event[0] != '{' {
 		return false
 	}
 	if event[1] == '}' {
@@ -196,7 +197,9 @@ func (c *cutter) members(event []byte) bool {
 			return false
 		}
 		if i < 0 {
-			at = c.pass(from, 0)
+			if at = c.pass(from, 0); at >= 0 && !clean(event[from:at]) {
+				return false
+			}
 		} else {
 			at = c.column(&c.columns[i], event, from)
 			before = i
@@ -227,7 +230,7 @@ func (c *cutter) member(event []byte, at, before int) (column, value int) {
 		return 0, -1
 	}
 	key := event[at+1 : end-1]
-	if bytes.IndexByte(key, '\\') >= 0 || len(key) > 64 {
+	if bytes.IndexByte(key, '\\') >= 0 || len(key) > 64 || !clean(key) {
 		return 0, -1
 	}
 	i, ok := c.byName[strings.ToLower(string(key))]
@@ -255,14 +258,14 @@ func (c *cutter) column(col *cutColumn, event []byte, from int) int {
 		}
 	}
 	end := c.pass(from, 0)
-	if end < 0 {
+	if end < 0 || !clean(event[from:end]) {
 		return -1
 	}
 	col.isNew = true
 	v := &col.next
 	v.clear()
 	v.json = event[from:end]
-	m := maker{v: v, s: jsonScanner{data: v.json, escapes: c.escapes}}
+	m := maker{v: v, s: jsonScanner{data: v.json, escapes: bytes.IndexByte(v.json, '\\') >= 0}}
 	if !m.value(col.node, 0, len(v.json), 0) {
 		return -1
 	}
@@ -457,35 +460,31 @@ func appendUnescaped(b, quoted []byte) []byte {
 	}
 }
 
-// jsonScanner finds the ends of JSON values that have no white space around
-// their tokens, as events have none. What it passes is valid JSON.
-type jsonScanner struct {
-	data    []byte
-	escapes bool // there is a backslash somewhere
-}
-
-// begin takes a text; it refuses one that has control characters or is no
-// UTF-8.
-func (s *jsonScanner) begin(data []byte) bool {
+// clean reports whether a text is UTF-8 without control characters.
+func clean(b []byte) bool {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	var control, escape, high uint64
-	b := data
+	var control, high uint64
+	all := b
 	for ; len(b) >= 8; b = b[8:] {
 		w := binary.LittleEndian.Uint64(b)
 		high |= w
 		control |= (w - 0x20*ones) & ^w
-		x := w ^ '\\'*ones
-		escape |= (x - ones) & ^x
 	}
-	s.data, s.escapes = data, escape&highs != 0
 	for _, c := range b {
 		high |= uint64(c)
-		s.escapes = s.escapes || c == '\\'
 		if c < 0x20 {
 			return false
 		}
 	}
-	return control&highs == 0 && (high&highs == 0 || utf8.Valid(data))
+	return control&highs == 0 && (high&highs == 0 || utf8.Valid(all))
+}
+
+// jsonScanner finds the ends of JSON values that have no white space around
+// their tokens, as events have none. What it passes is valid JSON if it is
+// clean.
+type jsonScanner struct {
+	data    []byte
+	escapes bool // there may be a backslash somewhere
 }
 
 // maxDepth bounds nesting.

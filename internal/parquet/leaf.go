@@ -12,9 +12,12 @@ import (
 const (
 	// pageBytes is where a page ends: it and the compressor's tables stay in a
 	// core's cache.
-	pageBytes = 1 << 20
+	pageBytes = 256 << 10
 	// pageRuns is where a page ends that has many short runs.
 	pageRuns = 1 << 17
+	// headRoom is kept free before a page's values: levels mostly fit, so that
+	// the values stay where they are.
+	headRoom = 64
 	// smallChunk are bytes that are not worth compressing.
 	smallChunk = 128
 	// maxStatistic bounds a value that is written as a bound of a chunk.
@@ -55,7 +58,7 @@ type Leaf struct {
 }
 
 func newLeaf(z *compressor, k Kind, path []string, def, rep uint8) *Leaf {
-	l := &Leaf{z: z, kind: k, path: path, def: def, rep: rep}
+	l := &Leaf{plain: make([]byte, headRoom), z: z, kind: k, path: path, def: def, rep: rep}
 	switch k {
 	case Text:
 		l.dict = newDictionary(0)
@@ -129,6 +132,7 @@ func (l *Leaf) page(final bool) {
 	if l.def > 0 {
 		b = appendLevels(b, &l.defs, int(l.def))
 	}
+	var content []byte
 	encoding := encodingPlain
 	switch {
 	case l.dict != nil && l.present > 0:
@@ -138,24 +142,31 @@ func (l *Leaf) page(final bool) {
 	case l.kind == Bool:
 		var p packer
 		p.width = 1
-		for _, v := range l.plain {
+		for _, v := range l.plain[headRoom:] {
 			p.put(uint32(v))
 		}
 		for p.open() {
 			p.put(0)
 		}
 		b = append(b, p.out...)
+	case len(b) <= headRoom:
+		from := headRoom - len(b)
+		copy(l.plain[from:], b)
+		content = l.plain[from:]
 	default:
-		b = append(b, l.plain...)
+		b = append(b, l.plain[headRoom:]...)
+	}
+	if content == nil {
+		content = b
 	}
 	if !l.started {
 		l.codec = codecZstd
-		if n := len(b); final && (n < smallChunk) && (l.dict == nil || n+len(l.dict.plain) < smallChunk) {
+		if n := len(content); final && (n < smallChunk) && (l.dict == nil || n+len(l.dict.plain) < smallChunk) {
 			l.codec = codecNone
 		}
 	}
 	before := len(l.pages)
-	l.pages = l.appendPage(l.pages, b, func(t *thrift) {
+	l.pages = l.appendPage(l.pages, content, func(t *thrift) {
 		t.open(5)
 		t.i32(1, l.defs.n)
 		t.i32(2, encoding)
@@ -172,7 +183,7 @@ func (l *Leaf) page(final bool) {
 	l.defs.reset()
 	l.reps.reset()
 	l.index.reset()
-	l.plain = l.plain[:0]
+	l.plain = l.plain[:headRoom]
 }
 
 func appendLevels(b []byte, l *levels, highest int) []byte {
