@@ -1,6 +1,7 @@
 package lake
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -63,6 +64,25 @@ func recordedEvents() [][]byte {
 			out = append(out, e.JSON)
 		}
 	}
+	// Large events, with a context of each kind.
+	form := record.Form{Large: true, RequestKeys: []string{"aws:EpochTime", "aws:PrincipalArn"}, TagKeys: []string{"cost centre", "team"}}
+	tags := map[string]string{"team": "\"red\"", "cost centre": "7"}
+	for i, c := range []*record.Context{{Request: map[string]string{"aws:EpochTime": "1795510800", "aws:PrincipalArn": "arn:u"}}, {Principal: tags},
+		{Resources: []record.TaggedResource{{ARN: "arn:a", Tags: tags}, {ARN: "arn:b", Tags: map[string]string{"team": ""}}}},
+		{Request: map[string]string{"aws:PrincipalArn": "arn:u"}, Principal: tags, Resources: []record.TaggedResource{{ARN: "arn:a", Tags: tags}}}} {
+		r := record.Record{Caller: callers[0], EventTime: time.Date(2026, 11, 25, 1, 2, 3, 0, time.UTC), EventID: fmt.Sprintf("00000000-0000-4000-9000-%012d", i),
+			EventSource: "athena.amazonaws.com", EventName: "StartQueryExecution", RequestParameters: []byte(`{"queryString":"` + strings.Repeat("x", 150<<10) + `"}`)}
+		raw, _ := r.AppendEnriched(nil, nil, c)
+		e, err := record.DecodeEntry(raw)
+		if err != nil {
+			panic(err)
+		}
+		js, err := e.Form(&form)
+		if err != nil || !bytes.Contains(js, []byte("eventContext")) || len(js) < 150<<10 {
+			panic(fmt.Sprintf("no large event: %v", err))
+		}
+		out = append(out, js)
+	}
 	return out
 }
 
@@ -88,8 +108,8 @@ func TestColumnsAgree(t *testing.T) {
 			taken = append(taken, e)
 		}
 	}
-	if n := len(taken); n != 12*4+2 {
-		t.Errorf("%d events are taken, want the %d without white space", n, 12*4+2)
+	if n := len(taken); n != 12*4+6 {
+		t.Errorf("%d events are taken, want the %d without white space", n, 12*4+6)
 	}
 	if err := errors.Join(c.close(), f.Close()); err != nil {
 		t.Fatal(err)
@@ -112,8 +132,12 @@ func TestColumnsAgree(t *testing.T) {
 	for _, c := range cols {
 		slow.Columns = append(slow.Columns, duckdb.Column{Name: c.Name, Type: c.Type.DuckDB()})
 		item := `"` + c.Name + `"`
-		if c.Type.Name == "map" {
+		switch {
+		case c.Type.Name == "map":
 			item = "list_sort(map_entries(" + item + "))"
+		case c.Name == "eventcontext":
+			item = `concat_ws(' ', eventcontext IS NULL, eventcontext.tagcontext IS NULL, list_sort(map_entries(eventcontext.requestcontext)), list_sort(map_entries(eventcontext.tagcontext.principaltags)),
+				list_transform(eventcontext.tagcontext.resourcetags, x -> {arn: x.arn, tags: list_sort(map_entries(x.tags))}))`
 		}
 		items = append(items, "CAST("+item+" AS VARCHAR)")
 	}
