@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -206,8 +207,19 @@ func (s *subscription) post(ctx context.Context, p *snsPost) error {
 	if s.topic.User != "" {
 		req.SetBasicAuth(s.topic.User, s.password)
 	}
-	_, err = Do(ctx, s.client, req)
+	if _, err = Do(ctx, s.client, req); p.Type == "Notification" && refusal(err) {
+		return fmt.Errorf("%w: %w", ErrPermanent, err)
+	}
 	return err
+}
+
+// refusal reports whether an endpoint's answer ends the attempts: SNS sends
+// nothing again after a status of 4xx but 429 (SNS developer guide, "Amazon SNS
+// message delivery retries"). A request to confirm does not count; what waits
+// for it was not refused.
+func refusal(err error) bool {
+	var status *StatusError
+	return errors.As(err, &status) && status.Status/100 == 4 && status.Status != http.StatusTooManyRequests
 }
 
 // confirmed returns nil when the endpoint may get messages. One that must

@@ -225,7 +225,7 @@ func TestSNS(t *testing.T) {
 // same id each time.
 func TestSNSFaults(t *testing.T) {
 	t.Parallel()
-	for _, fault := range []int{0, 302, 403, 500} {
+	for _, fault := range []int{0, 302, 429, 500, 503} {
 		t.Run(fmt.Sprint(fault), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -248,6 +248,60 @@ func TestSNSFaults(t *testing.T) {
 				t.Errorf("dead letters: %+v", d)
 			}
 		})
+	}
+}
+
+// TestSNSRefusals: a message that an endpoint answers with an error of the
+// client's is sent once and is then a dead letter, and those behind it go on.
+func TestSNSRefusals(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{400, 401, 403, 404, 408, 410, 413, 499} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			e := newEndpoint(t, func(n int, _ *received) int {
+				if n == 1 {
+					return status
+				}
+				return http.StatusOK
+			})
+			m := w.manager(t, &Settings{Topics: []Topic{{ARN: testTopic, Endpoint: e.URL, CA: e.caFile(t)}}})
+			w.oweTopic(t, m, "a", "b", "c")
+			drain(t, w, m)
+			if got, want := e.messages(), []string{"a", "b", "c"}; !reflect.DeepEqual(got, want) {
+				t.Errorf("the endpoint got %v, want %v", got, want)
+			}
+			d := w.deadLetters(t)
+			if len(d) != 1 || d[0].Message.ID != e.posts[1].body["MessageId"] || d[0].Attempts != 1 || !strings.Contains(d[0].Error, fmt.Sprint(status)) {
+				t.Errorf("dead letters: %+v", d)
+			}
+		})
+	}
+}
+
+// TestSNSConfirmRefused: an endpoint that refuses to be asked for its
+// confirmation makes no message a dead letter before its time.
+func TestSNSConfirmRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var m *Manager
+	e := newEndpoint(t, func(n int, r *received) int {
+		if n == 0 {
+			return http.StatusForbidden
+		}
+		if r.body["Type"] == "SubscriptionConfirmation" {
+			m.ServeConfirm(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, r.body["SubscribeURL"], nil))
+		}
+		return http.StatusOK
+	})
+	m = w.manager(t, &Settings{Topics: []Topic{{ARN: testTopic, Endpoint: e.URL, CA: e.caFile(t), Confirm: true}}})
+	w.oweTopic(t, m, "a")
+	drain(t, w, m)
+	if d := w.deadLetters(t); len(d) > 0 {
+		t.Errorf("dead letters: %+v", d)
+	}
+	if last := e.posts[len(e.posts)-1].body; last["Type"] != "Notification" || last["Message"] != "a" {
+		t.Errorf("the last post is %v", last)
 	}
 }
 
