@@ -210,7 +210,7 @@ func TestRefusedRules(t *testing.T) {
 		{`[{"name":"a","eventPattern":{"a":[1]},"targets":[{"nats":{"url":"nats://h","subject":"a.*"}}]}]`, "subject"},
 		{`[{"name":"a","eventPattern":{"a":[1]},"targets":[{"sqs":{"url":"http://h/1/q","messageGroupId":"g"}}]}]`, "fifo"},
 		{`[{"name":"a","eventPattern":{"a":[1]},"targets":[{"sqs":{"url":"http://h/1/q","credentials":{"accessKeyId":"k","secretKeyFile":"f"}}}]}]`, "region"},
-		{`[{"name":"a","eventPattern":{"a":[1]},"targets":[{"inputPath":"$.a[0]","webhook":{"url":"http://h/"}}]}]`, "inputPath"},
+		{`[{"name":"a","eventPattern":{"a":[1]},"targets":[{"inputPath":"$.a[*]","webhook":{"url":"http://h/"}}]}]`, "inputPath"},
 	} {
 		_, err := Parse(json.RawMessage(tc.rules), "/etc")
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -224,8 +224,45 @@ func TestRefusedRules(t *testing.T) {
 	}
 }
 
+// TestPaths: what a path leads to in an event, and what is no path.
+func TestPaths(t *testing.T) {
+	t.Parallel()
+	const event = `{"detail":{"resources":[{"ARN":"a"},{"ARN":["b","c"]}],"n":null,"e":[],"m":[[1,2],[3]]},"x":{"0":"zero"}}`
+	for _, tc := range []struct{ path, want string }{
+		{"$", event},
+		{"$.detail.resources[0].ARN", `"a"`},
+		{"$.detail.resources[1].ARN[1]", `"c"`},
+		{"$.detail.resources[1]", `{"ARN":["b","c"]}`},
+		{"$.detail.m[0][1]", "2"},
+		{"$.detail.m[1]", "[3]"},
+		{"$.detail.resources[2].ARN", "{}"}, // past the end
+		{"$.detail.e[0]", "{}"},
+		{"$.detail[0]", "{}"}, // an object has no elements
+		{"$.x[0]", "{}"},
+		{"$.detail.resources.ARN", "{}"}, // an array has no members
+		{"$.detail.n[0]", "{}"},
+		{"$.detail.n", "null"},
+		{"$.x.0", `"zero"`},
+		{"$[0]", "{}"},
+	} {
+		steps, err := parsePath(tc.path)
+		if err != nil {
+			t.Errorf("%s: %v", tc.path, err)
+		} else if got := string(follow([]byte(event), steps)); got != tc.want {
+			t.Errorf("%s leads to %s, want %s", tc.path, got, tc.want)
+		}
+	}
+	for _, bad := range []string{"", "detail", "$detail", "$.", "$..a", "$.a.", "$.a[", "$.a[]", "$.a[-1]", "$.a[+1]", "$.a[*]", "$.a[1:2]",
+		"$.a[0]b", "$.a]", "$.a['b']", "$.a[99999999999]", "$.*"} {
+		if steps, err := parsePath(bad); err == nil {
+			t.Errorf("%q is taken for %v", bad, steps)
+		}
+	}
+}
+
 func FuzzRules(f *testing.F) {
 	f.Add(`[{"name":"a","eventPattern":{"a":[1]},"targets":[{"inputPath":"$.a","webhook":{"url":"http://h/"}}]}]`, `{"a":{"b":1}}`)
+	f.Add(`[{"name":"a","eventPattern":{"a":[1]},"targets":[{"inputPath":"$.a[1].b[0]","webhook":{"url":"http://h/"}}]}]`, `{"a":[0,{"b":[1]}]}`)
 	f.Fuzz(func(t *testing.T, rules, event string) {
 		parsed, err := Parse(json.RawMessage(rules), "/d")
 		if err != nil {

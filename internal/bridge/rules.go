@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"spoor/internal/eventpattern"
@@ -352,34 +353,66 @@ func (c *checker) http(member, text string) {
 	}
 }
 
-// parsePath reads a path such as $.detail.eventName into its steps. EventBridge's
-// paths can do more; what is not taken is refused.
-func parsePath(text string) ([]string, error) {
+// step is one step of a path: a member's name, or an element's index.
+type step struct {
+	member string
+	index  int // of an array; -1 for a member
+}
+
+// parsePath reads a path such as $.detail.resources[0].ARN into its steps.
+// EventBridge's paths can do more; what is not taken is refused.
+func parsePath(text string) ([]step, error) {
+	bad := fmt.Errorf("%q is not a path such as $.detail.resources[0].ARN", text)
 	rest, ok := strings.CutPrefix(text, "$")
-	if !ok || strings.ContainsAny(text, "[]*'\"") {
-		return nil, fmt.Errorf("%q is not a path such as $.detail.requestParameters", text)
+	if !ok {
+		return nil, bad
 	}
-	if rest == "" {
-		return nil, nil
-	}
-	steps := strings.Split(rest, ".")
-	for i, s := range steps {
-		if (s == "") != (i == 0) {
-			return nil, fmt.Errorf("%q is not a path such as $.detail.requestParameters", text)
+	var steps []step
+	for rest != "" {
+		var s step
+		switch rest[0] {
+		case '.':
+			end := strings.IndexAny(rest[1:], ".[") + 1
+			if end == 0 {
+				end = len(rest)
+			}
+			s, rest = step{rest[1:end], -1}, rest[end:]
+			if s.member == "" || strings.ContainsAny(s.member, "]*'\"") {
+				return nil, bad
+			}
+		case '[':
+			digits, after, ok := strings.Cut(rest[1:], "]")
+			n, err := strconv.ParseUint(digits, 10, 31)
+			if !ok || err != nil {
+				return nil, bad
+			}
+			s, rest = step{index: int(n)}, after
+		default:
+			return nil, bad
 		}
+		steps = append(steps, s)
 	}
-	return steps[1:], nil
+	return steps, nil
 }
 
 // follow is the part of a JSON event that steps lead to, or {} where there is
 // none, which is what EventBridge sends then.
-func follow(event []byte, steps []string) []byte {
+func follow(event []byte, steps []step) []byte {
+	none := []byte("{}")
 	for _, s := range steps {
-		var members map[string]json.RawMessage
-		if json.Unmarshal(event, &members) != nil || members[s] == nil {
-			return []byte("{}")
+		if s.index >= 0 {
+			var elements []json.RawMessage
+			if json.Unmarshal(event, &elements) != nil || s.index >= len(elements) {
+				return none
+			}
+			event = elements[s.index]
+			continue
 		}
-		event = members[s]
+		var members map[string]json.RawMessage
+		if json.Unmarshal(event, &members) != nil || members[s.member] == nil {
+			return none
+		}
+		event = members[s.member]
 	}
 	return event
 }

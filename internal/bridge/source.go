@@ -30,7 +30,7 @@ const (
 type source struct {
 	rule    *Rule
 	target  *Target
-	steps   []string // of InputPath
+	steps   []step // of InputPath
 	filter  eventpattern.Filter
 	cursor  string
 	journal *journal.Journal
