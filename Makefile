@@ -10,7 +10,7 @@ RACE    := ./internal/journal/... ./internal/call/... ./internal/kv/... ./intern
            ./internal/trail/... ./internal/notify/... ./internal/bridge/... ./internal/lake/... ./internal/history/... ./internal/columnar/... ./internal/insights/... ./internal/cql/... ./internal/keyspaces/...
 FUZZTIME ?= 10s
 
-.PHONY: build run test race once lint vuln bench fuzz oracle peers crash tour clients operations terraform clean
+.PHONY: build run test race lint vuln bench fuzz oracle peers crash tour clients operations terraform clean
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/spoor
@@ -28,14 +28,6 @@ operations:
 
 race:
 	$(GO) test -race -short $(RACE)
-
-# What test and race assert, with no test run twice that says the same both
-# times: packages under the race detector run without it only where they have
-# tests that -short cuts.
-once:
-	$(GO) test -vet=off $$($(GO) list ./... | grep -vxF "$$($(GO) list $(RACE))") \
-		$$(grep -rl 'testing\.Short()' --include='*_test.go' internal | xargs -n1 dirname | sort -u | sed 's|^|./|')
-	$(GO) test -vet=off -race -short $(RACE)
 
 lint:
 	@out=$$(gofmt -l cmd internal test); if [ -n "$$out" ]; then echo "not gofmt'ed:"; echo "$$out"; exit 1; fi

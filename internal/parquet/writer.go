@@ -171,6 +171,14 @@ func (w *Writer) Close() error {
 	t.list(4, wireStruct, w.count)
 	t.b = append(t.b, w.groups...)
 	t.bytes(6, []byte("spoor"))
+	// That bounds are in the order of the columns' types: who is not told does not
+	// use them.
+	t.list(7, wireStruct, len(w.Leaves))
+	for range w.Leaves {
+		t.begin()
+		t.empty(1)
+		t.end()
+	}
 	t.end()
 	n := len(t.b)
 	t.b = binary.LittleEndian.AppendUint32(t.b, uint32(n))
