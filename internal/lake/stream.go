@@ -29,12 +29,13 @@ type streamLimits struct {
 	rate int           // events a second from which on they are
 	rows int           // events of one file
 	time time.Duration // for how long a file collects
+	idle time.Duration // after how long without an event it is written
 	// least is how many events of a store and day are worth a file; fewer become
 	// rows.
 	least int
 }
 
-var defaultStream = streamLimits{rate: 1000, rows: 200_000, time: 10 * time.Second, least: 2000}
+var defaultStream = streamLimits{rate: 1000, rows: 200_000, time: 10 * time.Second, idle: time.Second, least: 2000}
 
 const (
 	sinkBuffer = 256 << 10 // bytes written to a file at a time
@@ -44,8 +45,8 @@ const (
 	streamRetry = 10 * time.Minute
 )
 
-// stream fills files from the journal until they are full or old enough, and
-// commits them.
+// stream fills files from the journal until they are full or old enough, or
+// nothing more comes, and commits them.
 //
 // Crash story: the files are whole, synced and under their names before the
 // batch that names them, holds what became rows, and moves the cursor. A crash
@@ -76,9 +77,13 @@ func (r *reader) stream(ctx context.Context) (err error) {
 		if w.full || timed.Err() != nil {
 			break
 		}
-		if _, err := r.m.cfg.Journal.Wait(timed, r.at); err == nil {
-			wait(timed, streamGather, nil)
+		quiet, stop := context.WithTimeout(timed, r.m.stream.idle)
+		_, err := r.m.cfg.Journal.Wait(quiet, r.at)
+		stop()
+		if err != nil {
+			break
 		}
+		wait(timed, streamGather, nil)
 	}
 	if ctx.Err() != nil {
 		r.loaded = false // what was read is read again at the next start

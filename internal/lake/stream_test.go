@@ -14,13 +14,34 @@ import (
 
 // streaming makes a reader that writes events into files at once.
 func (w *world) streaming(rows, least int) *reader {
-	w.m.stream = streamLimits{rate: 1, rows: rows, time: 50 * time.Millisecond, least: least}
+	w.m.stream = streamLimits{rate: 1, rows: rows, time: 50 * time.Millisecond, idle: 50 * time.Millisecond, least: least}
 	select {
 	case <-w.m.swept:
 	default:
 		close(w.m.swept)
 	}
 	return &reader{m: w.m, busy: true, since: time.Now()}
+}
+
+// TestStreamIdle: a file does not wait for its time when nothing comes any more.
+func TestStreamIdle(t *testing.T) {
+	t.Parallel()
+	w := open(t, vfs.NewMem())
+	defer w.close()
+	w.call("Create", w.put(management()))
+	for i := range 5 {
+		w.call(fmt.Sprint("A", i), nil)
+	}
+	r := w.streaming(1000, 1)
+	w.m.stream.time, w.m.stream.idle = time.Hour, time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := r.step(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if files := w.files(); len(files) != 1 {
+		t.Errorf("%d files, want one", len(files))
+	}
 }
 
 // TestStream: a query's answer is the same whether events are in the journal
