@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -50,7 +51,7 @@ func (a accountAddCmd) Run(ctx context.Context, std streams) error {
 	if err := ask(ctx, ends, p, "/_spoor/accounts", "organizations", server.NewAccount{ID: a.ID, Alias: a.Alias}, nil, hint); err != nil {
 		return err
 	}
-	fmt.Fprintf(std.out, "Account %s is there. Its credentials are in %s/credentials.json:\n\n  eval \"$(spoor env --data %s --account %s)\"\n", a.ID, a.Data, a.Data, a.ID)
+	fmt.Fprintf(std.out, "Account %s is there. Its credentials are in %s/credentials.json:\n\n  eval \"$(%s env --data %s --account %s)\"\n", a.ID, a.Data, os.Args[0], a.Data, a.ID)
 	return nil
 }
 

@@ -22,7 +22,7 @@ type keyCmd struct {
 
 // keyFlags say whose key it is.
 type keyFlags struct {
-	Data      string `help:"Data directory of the server, which must be stopped." default:"./data" env:"SPOOR_DATA" type:"path"`
+	Data      string `help:"Data directory of the server. To rotate or retire a key the server must be stopped." default:"./data" env:"SPOOR_DATA" type:"path"`
 	MasterKey string `help:"Key file in use. Default: the key inside the data directory." env:"SPOOR_MASTER_KEY" type:"path"`
 }
 
@@ -87,6 +87,11 @@ func (k keyRotateCmd) Run(std streams) (err error) {
 
 type keyRetireCmd struct{ keyFlags }
 
+func (keyRetireCmd) Help() string {
+	return "Session tokens that an older key sealed are refused afterwards. It refuses while a secret still needs an older key.\n\nExample:\n" +
+		"  spoor key retire --data ./data"
+}
+
 // Run drops the older keys, once it is sure that no secret needs them.
 func (k keyRetireCmd) Run(std streams) (err error) {
 	store, err := k.open()
@@ -103,6 +108,12 @@ func (k keyRetireCmd) Run(std streams) (err error) {
 }
 
 type keyShowCmd struct{ keyFlags }
+
+func (keyShowCmd) Help() string {
+	return "The server may run. The id is the one that it prints at its start.\n\nExamples:\n" +
+		"  spoor key show --data ./data\n" +
+		"  spoor key show --master-key /etc/spoor/master.key"
+}
 
 // Run prints the key's id.
 func (k keyShowCmd) Run(std streams) error {

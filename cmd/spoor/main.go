@@ -54,6 +54,14 @@ func main() {
 	os.Exit(code)
 }
 
+// commandOf is the command whose help says what err, a wrong use, should have been.
+func commandOf(err error) string {
+	if pe, ok := errors.AsType[*kong.ParseError](err); ok && pe.Context.Selected() != nil {
+		return pe.Context.Selected().FullPath()
+	}
+	return "spoor"
+}
+
 // run parses args and runs the command; it returns the exit code.
 func run(ctx context.Context, args []string, std streams) int {
 	var cmd commands
@@ -78,7 +86,7 @@ func run(ctx context.Context, args []string, std streams) int {
 	}
 	if err != nil {
 		fmt.Fprintln(std.err, "spoor:", err)
-		fmt.Fprintln(std.err, "See spoor --help.")
+		fmt.Fprintf(std.err, "See %s --help.\n", commandOf(err))
 		return exitUnknown
 	}
 	err = kctx.Run()

@@ -43,8 +43,8 @@ type verifyCmd struct {
 	Checkpoint    []string  `help:"File with a checkpoint of the trail that was kept outside the bucket; one for each region. With --dir it serves in place of --public-keys." type:"existingfile" placeholder:"FILE"`
 	Tiles         string    `help:"Place of checkpoints and tiles outside the bucket, as --checkpoint-to names it: a directory, s3://bucket/prefix or an http(s) URL. The tree of each digest must be the one there. With --dir it serves in place of --public-keys." placeholder:"PLACE"`
 	OtherTrail    []string  `help:"ARN of another trail that delivers to the bucket with log file validation off; for --dir and deleted trails." placeholder:"ARN"`
-	StartTime     time.Time `help:"Leave out digests that end before (RFC 3339)." optional:""`
-	EndTime       time.Time `help:"Leave out digests that end after (RFC 3339)." optional:""`
+	StartTime     time.Time `help:"Leave out digests that end before (RFC 3339: 2026-01-31T00:00:00Z)." optional:""`
+	EndTime       time.Time `help:"Leave out digests that end after (RFC 3339: 2026-01-31T00:00:00Z)." optional:""`
 	Record        string    `help:"Print the proof that a record is in the trail, by its eventID." placeholder:"EVENTID" xor:"what"`
 	Proof         string    `help:"Check a proof that --record printed. Needs --record-file and --checkpoint-key, and nothing else." type:"existingfile" placeholder:"FILE" xor:"what"`
 	RecordFile    string    `help:"File with the record's bytes: written with --record, read with --proof." type:"path" placeholder:"FILE"`
@@ -97,6 +97,9 @@ func (v verifyCmd) run(ctx context.Context, std streams) (code int, err error) {
 		return v.prove(ctx, std, cfg)
 	}
 	report, err := verify.Run(ctx, cfg)
+	if errors.Is(err, verify.ErrNothing) {
+		return 0, fmt.Errorf("%w; look at --trail-arn, --prefix and the times: a digest is there once an interval (serve --digest-interval) is over, with log file validation on", err)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -205,6 +208,9 @@ type provenRecord struct {
 // prove prints a record's proof.
 func (v verifyCmd) prove(ctx context.Context, std streams, cfg verify.Config) (int, error) {
 	p, err := verify.Prove(ctx, cfg, v.Record)
+	if errors.Is(err, verify.ErrNoRecord) {
+		return 0, fmt.Errorf("%w %s: it is there when the trail selects the event and its next digest was delivered", verify.ErrNoRecord, v.Record)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -181,7 +181,7 @@ func (s *api) createDashboard(c *call.Call, in *sdk.CreateDashboardInput) (*sdk.
 		x.Schedule.Since = now
 	}
 	if x.managed() && (x.Schedule == nil || !x.Schedule.Enabled || len(in.Widgets) > 0) {
-		return nil, invalid("InvalidParameterException", "The Highlights dashboard needs a refresh schedule that is enabled, and takes no widgets.")
+		return nil, invalid("InvalidParameterException", "The Highlights dashboard takes no widgets and needs a RefreshSchedule with Status ENABLED and a Frequency.")
 	}
 	if x.Widgets, err = s.widgets(c, in.Widgets); err != nil {
 		return nil, err

@@ -207,7 +207,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		v.report.Regions = append(v.report.Regions, r.RegionReport)
 	}
 	if v.copied {
-		v.unproven("the newest digest's signature is in its object's metadata, which this copy does not have; verify the bucket itself, or give an anchor or a checkpoint")
+		v.unproven("the newest digest's signature is in its object's metadata, which this copy does not have; verify the bucket itself (--bucket), or give --checkpoint, --checkpoint-key or --tiles")
 	}
 	v.report.finish()
 	return v.report, nil
