@@ -9,10 +9,18 @@ import (
 	"spoor/internal/call"
 	"spoor/internal/engine/duckdb"
 	"spoor/internal/glue"
+	"spoor/internal/policy"
 )
 
 // shelf is one federated store with two events.
-type shelf struct{ held, given int }
+type shelf struct {
+	held, given   int
+	policy, owner string // of the store, as its permissions have them
+}
+
+func (s *shelf) Permission(action, arn string) call.Permission {
+	return call.Permission{Action: action, Resource: arn, ResourcePolicy: s.policy, ResourceAccount: s.owner}
+}
 
 func (s *shelf) Federated(_, _, id, name string, q *sql.Rewritten) (duckdb.Relation, func() int64, error) {
 	s.held++
@@ -70,5 +78,44 @@ func TestFederatedStore(t *testing.T) {
 	})
 	if got := b.refused(`SELECT 1 FROM ` + table); !strings.Contains(got, "GetEventDataStoreData") || stores.given != 1 {
 		t.Errorf("%s, given %d", got, stores.given)
+	}
+	// The caller's own policies allow everything.
+	all, err := policy.Parse(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`, policy.Identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.rules.set(func(p call.Permission) bool {
+		if p.Action != "cloudtrail:GetEventDataStoreData" {
+			return false
+		}
+		in := policy.Input{Identity: []*policy.Policy{all}, ResourceAccount: p.ResourceAccount}
+		if p.ResourcePolicy != "" {
+			if in.Resource, err = policy.Parse(p.ResourcePolicy, policy.Resource); err != nil {
+				t.Error(err)
+			}
+		}
+		return !policy.Evaluate(&policy.Request{Principal: policy.Principal{ARN: "arn:aws:iam::" + account + ":user/u", AccountID: account}, Action: p.Action, Resource: p.Resource}, &in).Allowed
+	})
+	statement := func(effect string) string {
+		return `{"Version":"2012-10-17","Statement":[{"Effect":"` + effect + `","Principal":{"AWS":"` + account + `"},"Action":"cloudtrail:*","Resource":"*"}]}`
+	}
+	for _, tc := range []struct {
+		name, policy, owner string
+		given               bool
+	}{
+		{"no policy", "", account, true},
+		{"a Deny", statement("Deny"), account, false},
+		{"another account's without a policy", "", "999999999999", false},
+		{"another account's with an Allow", statement("Allow"), "999999999999", true},
+	} {
+		stores.policy, stores.owner, stores.given = tc.policy, tc.owner, 0
+		if tc.given {
+			b.run(`SELECT 1 FROM ` + table)
+		} else if got := b.refused(`SELECT 1 FROM ` + table); !strings.Contains(got, "GetEventDataStoreData") {
+			t.Errorf("%s: %s", tc.name, got)
+		}
+		if (stores.given == 1) != tc.given {
+			t.Errorf("%s: given %d", tc.name, stores.given)
+		}
 	}
 }

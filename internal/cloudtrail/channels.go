@@ -117,7 +117,7 @@ func (s *api) channelPermission(c *call.Call, action, id string) (call.Permissio
 	}
 	x, err := channels.get(s.store, account, c.Region, a)
 	if x != nil {
-		p.ResourcePolicy, p.Context = x.Policy, resourceTags(x.Tags)
+		p.ResourcePolicy, p.Context = x.Policy, trail.ResourceTags(x.Tags)
 	}
 	return p, err
 }

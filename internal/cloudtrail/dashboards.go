@@ -122,7 +122,7 @@ func (s *api) dashboardPermission(c *call.Call, op, id string) (call.Permission,
 	}
 	x, err := dashboards.get(s.store, account, c.Region, name)
 	if x != nil {
-		p.ResourcePolicy, p.Context = x.Policy, resourceTags(x.Tags)
+		p.ResourcePolicy, p.Context = x.Policy, trail.ResourceTags(x.Tags)
 	}
 	return p, err
 }

@@ -87,14 +87,7 @@ func onStore[I any](op string, s *api, name func(in *I) *string) func(c *call.Ca
 }
 
 func (s *api) storePermission(c *call.Call, op, id string) call.Permission {
-	p := call.Permission{Action: "cloudtrail:" + op, Resource: storeARN(c, id)}
-	if a, err := aws.ParseARN(p.Resource); err == nil {
-		p.ResourceAccount = a.Account
-	}
-	if st := s.lake.Lookup(p.Resource); st != nil {
-		p.ResourcePolicy, p.Context = st.Policy, resourceTags(st.Tags)
-	}
-	return p
+	return s.lake.Permission("cloudtrail:"+op, storeARN(c, id))
 }
 
 // foreignStore adds the permission on a store of another account that a call
@@ -105,17 +98,6 @@ func (s *api) foreignStore(perms []call.Permission, c *call.Call, op, arn string
 		return perms
 	}
 	return append(perms, s.storePermission(c, op, arn))
-}
-
-func resourceTags(tags []trail.Tag) map[string][]string {
-	if len(tags) == 0 {
-		return nil
-	}
-	m := map[string][]string{}
-	for _, t := range tags {
-		m["aws:resourcetag/"+strings.ToLower(t.Key)] = []string{t.Value}
-	}
-	return m
 }
 
 func storeResource[I any](name func(in *I) *string) func(*call.Operation) {

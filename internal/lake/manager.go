@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"spoor/internal/athena/sql"
+	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
@@ -235,6 +236,19 @@ func (m *Manager) Lookup(arn string) *Store {
 		return nil
 	}
 	return s
+}
+
+// Permission is an action on a store, under the policy of the store, which may
+// be another account's, and with its tags as they are now.
+func (m *Manager) Permission(action, arn string) call.Permission {
+	p := call.Permission{Action: action, Resource: arn}
+	if a, err := aws.ParseARN(arn); err == nil {
+		p.ResourceAccount = a.Account
+	}
+	if s := m.Lookup(arn); s != nil {
+		p.ResourcePolicy, p.Context = s.Policy, trail.ResourceTags(s.Tags)
+	}
+	return p
 }
 
 // Stores lists the stores of an account in a region, the oldest first.

@@ -2,6 +2,7 @@ package trail
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"spoor/internal/aws"
@@ -46,6 +47,18 @@ func (s *Settings) WantsInsight(typ, category string) bool {
 type Tag struct {
 	Key   string `json:"key"`
 	Value string `json:"value"`
+}
+
+// ResourceTags are tags as condition keys.
+func ResourceTags(tags []Tag) map[string][]string {
+	if len(tags) == 0 {
+		return nil
+	}
+	m := map[string][]string{}
+	for _, t := range tags {
+		m["aws:resourcetag/"+strings.ToLower(t.Key)] = []string{t.Value}
+	}
+	return m
 }
 
 // Insight is an insight selector of a trail: a type of insight, and the
