@@ -30,13 +30,13 @@ func (s *api) queryOperations() []call.Operation {
 			} else if err != nil {
 				return nil, err
 			}
-			return s.queryPermission(c, "DescribeQuery", id)
+			return s.queryPermission(c, "DescribeQuery", id, in.EventDataStore) //lint:ignore SA1019 AWS still takes the member
 		}, handle(s.describeQuery), call.ReadOnly),
 		call.Op("GetQueryResults", func(c *call.Call, in *sdk.GetQueryResultsInput) ([]call.Permission, error) {
-			return s.queryPermission(c, "GetQueryResults", in.QueryId)
+			return s.queryPermission(c, "GetQueryResults", in.QueryId, in.EventDataStore) //lint:ignore SA1019 AWS still takes the member
 		}, handle(s.queryResults), call.ReadOnly),
 		call.Op("CancelQuery", func(c *call.Call, in *sdk.CancelQueryInput) ([]call.Permission, error) {
-			return s.queryPermission(c, "CancelQuery", in.QueryId)
+			return s.queryPermission(c, "CancelQuery", in.QueryId, in.EventDataStore) //lint:ignore SA1019 AWS still takes the member
 		}, handle(s.cancelQuery)),
 		call.Op("ListQueries", onStore("ListQueries", s, func(in *sdk.ListQueriesInput) *string { return in.EventDataStore }), handle(s.listQueries), call.ReadOnly),
 		call.Op("GenerateQuery", func(c *call.Call, in *sdk.GenerateQueryInput) ([]call.Permission, error) {
@@ -89,18 +89,24 @@ func (s *api) startQueryPermissions(c *call.Call, in *sdk.StartQueryInput) ([]ca
 	return out, nil
 }
 
-// queryPermission is the permission on the stores that a query reads.
-func (s *api) queryPermission(c *call.Call, op string, id *string) ([]call.Permission, error) {
+// queryPermission is the permission on the stores that a query reads, and on
+// another one that a call names beside it. Without a right a store of another
+// account and one that is not there have the same answer.
+func (s *api) queryPermission(c *call.Call, op string, id, store *string) ([]call.Permission, error) {
 	q, err := s.lake.Query(c.AccountID, c.Region, str(id))
 	if err != nil {
 		return nil, err
 	}
-	if q == nil {
-		return []call.Permission{{Action: "cloudtrail:" + op, Resource: "*"}}, nil
-	}
 	var out []call.Permission
-	for _, arn := range q.Stores {
-		out = append(out, s.storePermission(c, op, arn))
+	if q == nil {
+		out = []call.Permission{{Action: "cloudtrail:" + op, Resource: "*"}}
+	} else {
+		for _, arn := range q.Stores {
+			out = append(out, s.storePermission(c, op, arn))
+		}
+	}
+	if named := str(store); named != "" && (q == nil || !slices.Contains(q.Stores, storeARN(c, named))) {
+		out = append(out, s.storePermission(c, op, named))
 	}
 	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	sdk "github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 	"github.com/google/go-cmp/cmp"
@@ -186,6 +187,52 @@ func TestStoresAreAuthorised(t *testing.T) {
 		if _, err := c.DeleteDashboard(ctx, &sdk.DeleteDashboardInput{DashboardId: board.DashboardArn}); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestQueryNamesForeignStore: who has no right on a store of another account is
+// not told whether it is there.
+func TestQueryNamesForeignStore(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx, c := t.Context(), r.client(region)
+	own := *r.newStore(c, "main").EventDataStoreArn
+	other := sdk.New(sdk.Options{Region: region, BaseEndpoint: &r.url, RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider("AKIAOTHER", "secret", "")})
+	there := *r.newStore(other, "theirs").EventDataStoreArn
+	absent := there[:strings.LastIndexByte(there, '/')] + "/123e4567-e89b-12d3-a456-426614174000"
+	id := own[strings.LastIndexByte(own, '/')+1:]
+	started, err := c.StartQuery(ctx, &sdk.StartQueryInput{QueryStatement: new("SELECT eventid FROM " + id)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.asked.set(func(c *call.Call, p call.Permission) bool {
+		return p.ResourceAccount != "" && p.ResourceAccount != c.AccountID && p.ResourcePolicy == ""
+	})
+	for _, query := range []*string{started.QueryId, new("123e4567-e89b-12d3-a456-426614174001")} {
+		for name, do := range map[string]func(store *string) error{
+			"DescribeQuery": func(store *string) error {
+				_, err := c.DescribeQuery(ctx, &sdk.DescribeQueryInput{QueryId: query, EventDataStore: store})
+				return err
+			},
+			"GetQueryResults": func(store *string) error {
+				_, err := c.GetQueryResults(ctx, &sdk.GetQueryResultsInput{QueryId: query, EventDataStore: store})
+				return err
+			},
+			"CancelQuery": func(store *string) error {
+				_, err := c.CancelQuery(ctx, &sdk.CancelQueryInput{QueryId: query, EventDataStore: store})
+				return err
+			},
+		} {
+			for _, store := range []string{there, absent} {
+				if err := do(&store); code(err) != "AccessDeniedException" || !strings.Contains(err.Error(), "cloudtrail:"+name+" on resource: "+store) {
+					t.Errorf("%s, %s: %v", name, store, err)
+				}
+			}
+		}
+	}
+	if _, err := c.DescribeQuery(ctx, &sdk.DescribeQueryInput{QueryId: started.QueryId, EventDataStore: &own}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -123,26 +123,46 @@ func (f *files) Open(_ context.Context, bucket, key string) (io.ReadCloser, erro
 	return io.NopCloser(bytes.NewReader(b)), nil
 }
 
-// anyone lets every call in as the account's root user.
+// set makes the authoriser deny.
+func (a *asked) set(deny func(c *call.Call, p call.Permission) bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.deny = deny
+}
+
+// otherAccount is the account of the access key AKIAOTHER.
+const otherAccount = "999999999999"
+
+// anyone lets every call in as an account's root user.
 type anyone struct{}
 
 func (anyone) Authenticate(r *http.Request, _ []byte, _ string, _ bool) (*awshttp.Identity, error) {
 	_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	p := strings.Split(scope, "/")
+	account := account
+	if p[0] == "AKIAOTHER" {
+		account = otherAccount
+	}
 	return &awshttp.Identity{Region: p[2], Service: "cloudtrail", Caller: &aws.Caller{Type: aws.Root, AccountID: account, PrincipalID: account,
-		ARN: "arn:aws:iam::" + account + ":root", AccessKeyID: "AKIAROOT"}}, nil
+		ARN: "arn:aws:iam::" + account + ":root", AccessKeyID: p[0]}}, nil
 }
 
 // asked notes what permissions calls need.
 type asked struct {
 	mu    sync.Mutex
 	perms []call.Permission
+	deny  func(c *call.Call, p call.Permission) bool
 }
 
-func (a *asked) Authorize(_ context.Context, _ *call.Call, perms []call.Permission) error {
+func (a *asked) Authorize(_ context.Context, c *call.Call, perms []call.Permission) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.perms = append(a.perms[:0], perms...)
+	for _, p := range perms {
+		if a.deny != nil && a.deny(c, p) {
+			return aws.NewError(aws.Denied, "AccessDenied", "User: "+c.Caller.ARN+" is not authorized to perform: "+p.Action+" on resource: "+p.Resource)
+		}
+	}
 	return nil
 }
 
