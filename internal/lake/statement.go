@@ -3,6 +3,7 @@ package lake
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,15 +27,27 @@ func Plan(statement string, params []string, find func(id string) (*Store, error
 	return err
 }
 
+var errNotSelect = fmt.Errorf("%w: only SELECT statements are supported", ErrStatement)
+
+// changes reports that a statement begins as one that makes or changes tables.
+func changes(statement string) bool {
+	words := strings.Fields(statement)
+	return len(words) > 0 && slices.Contains([]string{"ALTER", "CREATE", "DELETE", "DROP", "INSERT", "MERGE", "MSCK", "UPDATE"},
+		strings.ToUpper(words[0]))
+}
+
 func makePlan(statement string, params []string, find func(id string) (*Store, error)) (*plan, error) {
 	statement, params = bindParameters(statement, params)
 	stmt, err := sql.Parse(quoteStores(statement))
+	if err != nil && changes(statement) {
+		return nil, errNotSelect // not Athena's advice on how to write it
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStatement, err)
 	}
 	q, ok := stmt.Node.(*sql.Query)
 	if !ok {
-		return nil, fmt.Errorf("%w: only SELECT statements are supported", ErrStatement)
+		return nil, errNotSelect
 	}
 	if stmt.Params != len(params) {
 		return nil, fmt.Errorf("%w: the statement has %d parameters and %d are given", ErrStatement, stmt.Params, len(params))
