@@ -122,6 +122,7 @@ func (s *api) startImport(ctx context.Context, c *call.Call, in *sdk.StartImport
 		return nil, err
 	}
 	i.Store, i.StoreID = st.ARN(), st.ID
+	i.StartedBy(c)
 	if err := s.mayImport(i, document, owner); err != nil {
 		return nil, err
 	}
@@ -218,6 +219,7 @@ func (s *api) resumeImport(ctx context.Context, c *call.Call, in *sdk.StartImpor
 		return nil, err
 	}
 	i.Status, i.Updated = lake.ImportStarting, s.lake.Now()
+	i.StartedBy(c)
 	s.lake.PutImport(c, i)
 	return startedImport(i), nil
 }

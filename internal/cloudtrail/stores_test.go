@@ -402,10 +402,12 @@ func TestImport(t *testing.T) {
 		"logs/AWSLogs/1/CloudTrail/us-east-1/2020/01/01/b.json.gz": []byte("no archive"),
 		"logs/AWSLogs/1/CloudTrail/us-east-1/2020/01/01/deep.json.gz": logFile(t, old("Deep", "2020-01-01T11:00:00Z"), strings.Replace(old("Deeper", "2020-01-01T11:00:00Z"), "}",
 			`,"requestParameters":`+strings.Repeat("[", 5000)+strings.Repeat("]", 5000)+"}", 1)),
-		"logs/AWSLogs/1/CloudTrail/us-east-1/2020/01/02/c.json.gz": logFile(t, old("Three", "2020-01-02T10:00:00Z")),
-		"logs/AWSLogs/1/CloudTrail-Digest/us-east-1/d.json.gz":     logFile(t, old("Digest", "2020-01-02T10:00:00Z")),
-		"logs/AWSLogs/1/note.txt":                                  []byte("x"),
+		"logs/AWSLogs/1/CloudTrail/us-east-1/2020/01/02/c.json.gz":      logFile(t, old("Three", "2020-01-02T10:00:00Z")),
+		"logs/AWSLogs/1/CloudTrail-Digest/us-east-1/d.json.gz":          logFile(t, old("Digest", "2020-01-02T10:00:00Z")),
+		"logs/AWSLogs/1/CloudTrail/us-east-1/2020/01/02/secret.json.gz": logFile(t, old("Secret", "2020-01-01T10:00:00Z")),
+		"logs/AWSLogs/1/note.txt":                                       []byte("x"),
 	}
+	r.files.refuse = "AWSLogs/1/CloudTrail/us-east-1/2020/01/02/secret.json.gz"
 	store := *r.newStore(c, "main", selects("eventCategory", "Management", "eventName", "Nothing")).EventDataStoreArn
 	in := &sdk.StartImportInput{Destinations: []string{store}, EndEventTime: new(time.Date(2020, 1, 2, 0, 0, 0, 0, time.UTC)), ImportSource: &types.ImportSource{
 		S3: &types.S3ImportSource{S3LocationUri: new("s3://logs/AWSLogs/"), S3BucketRegion: new(region), S3BucketAccessRoleArn: new("arn:aws:iam::" + account + ":role/importer")}}}
@@ -421,17 +423,27 @@ func TestImport(t *testing.T) {
 		got, err = c.GetImport(ctx, &sdk.GetImportInput{ImportId: started.ImportId})
 		return err == nil && got.ImportStatus == types.ImportStatusFailed
 	})
-	if st := got.ImportStatistics; *st.FilesCompleted != 2 || *st.EventsCompleted != 2 || *st.FailedEntries != 2 || *st.PrefixesCompleted != 1 {
+	if st := got.ImportStatistics; *st.FilesCompleted != 2 || *st.EventsCompleted != 2 || *st.FailedEntries != 3 || *st.PrefixesCompleted != 1 {
 		t.Errorf("statistics %+v", st)
 	}
 	if d := cmp.Diff(map[string]int{"One": 1, "Two": 1}, r.events(store)); d != "" {
 		t.Error(d)
 	}
 	fails, err := c.ListImportFailures(ctx, &sdk.ListImportFailuresInput{ImportId: started.ImportId})
-	if err != nil || len(fails.Failures) != 2 || !strings.HasSuffix(*fails.Failures[1].Location, "/deep.json.gz") || !strings.HasSuffix(*fails.Failures[0].Location, "/b.json.gz") || *fails.Failures[0].ErrorType != "InvalidFormat" {
+	if err != nil || len(fails.Failures) != 3 || !strings.HasSuffix(*fails.Failures[1].Location, "/deep.json.gz") || !strings.HasSuffix(*fails.Failures[0].Location, "/b.json.gz") || *fails.Failures[0].ErrorType != "InvalidFormat" {
 		t.Errorf("failures %+v, %v", fails, err)
 	}
+	// Who started the import and its role are asked about for each file.
+	if want := "arn:aws:iam::" + account + ":root arn:aws:iam::" + account + ":role/importer"; len(r.files.callers) != 5 || r.files.callers[0] != want {
+		t.Errorf("asked for %v", r.files.callers)
+	}
+	if f := fails.Failures[2]; *f.ErrorType != "AccessDenied" || !strings.HasSuffix(*f.Location, "/secret.json.gz") {
+		t.Errorf("the refused object: %+v", f)
+	}
 	opened := len(r.files.opened)
+	if slices.Contains(r.files.opened, r.files.refuse) {
+		t.Error("an object was read that the import may not read")
+	}
 	if _, err = c.StartImport(ctx, &sdk.StartImportInput{ImportId: started.ImportId}); err != nil {
 		t.Fatal(err)
 	}

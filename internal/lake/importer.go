@@ -15,9 +15,11 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"spoor/internal/aws"
 	"spoor/internal/call"
 	"spoor/internal/journal"
 	"spoor/internal/kv"
+	"spoor/internal/record"
 )
 
 // Source is the object storage that imports read. Calls are tried again by the
@@ -26,6 +28,9 @@ type Source interface {
 	// List calls fn for the keys that begin with prefix and come after after,
 	// in order, until fn returns false.
 	List(ctx context.Context, bucket, prefix, after string, fn func(key string) bool) error
+	// May reports whether an import may read an object: both who started it and
+	// its role, by the policies as they are now.
+	May(ctx context.Context, i *Import, key string) (bool, error)
 	// Open opens an object. ErrNoObject when it is not there.
 	Open(ctx context.Context, bucket, key string) (io.ReadCloser, error)
 }
@@ -78,6 +83,17 @@ type Import struct {
 	Files     int64     `json:"files"`
 	Events    int64     `json:"events"`
 	Failures  int64     `json:"failures"`
+	// Caller is who started it, or started it again last, and the rest what the
+	// policies may ask of that call. Nil for an import of before they were kept.
+	Caller    *aws.Caller `json:"caller,omitempty"`
+	SourceIP  string      `json:"sourceIp,omitempty"`
+	UserAgent string      `json:"userAgent,omitempty"`
+	TLS       *record.TLS `json:"tls,omitempty"`
+}
+
+// StartedBy notes whose rights an import reads with.
+func (i *Import) StartedBy(c *call.Call) {
+	i.Caller, i.SourceIP, i.UserAgent, i.TLS = c.Caller, c.SourceIP, c.UserAgent, c.TLS
 }
 
 // Failure is a file that an import could not take, or not wholly.
@@ -324,6 +340,14 @@ func (e *badFile) Error() string { return e.message }
 
 // readFile reads the events of a log file that lie in the import's times.
 func (m *Manager) readFile(ctx context.Context, i *Import, key string) ([]importEvent, error) {
+	// StartImport was asked for the prefix, under which a policy may deny more.
+	may, err := m.cfg.Source.May(ctx, i, key)
+	if err != nil {
+		return nil, fmt.Errorf("asking whether import %s may read %s: %w", i.ID, key, err)
+	}
+	if !may {
+		return nil, &badFile{"AccessDenied", "Access Denied"}
+	}
 	r, err := m.cfg.Source.Open(ctx, i.Bucket, key)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 
+	"spoor/internal/aws"
+	"spoor/internal/call"
+	"spoor/internal/iam"
 	"spoor/internal/lake"
 	"spoor/internal/objects"
 	"spoor/internal/s3"
@@ -70,13 +73,40 @@ func (b trailBucket) PutLocked(ctx context.Context, bucket, key string, body []b
 }
 
 // importSource is the object storage as imports of event data stores see it.
-// Whether the caller may read the bucket was asked when the import began.
-type importSource struct{ store *objects.Store }
+// Whether the caller may list the bucket was asked when the import began.
+type importSource struct {
+	store     *objects.Store
+	registry  *s3.Registry
+	directory *iam.Directory
+}
 
 var _ lake.Source = importSource{}
 
 func (i importSource) List(ctx context.Context, bucket, prefix, after string, fn func(key string) bool) error {
 	return absent(i.store.List(ctx, bucket, prefix, after, func(it objects.Item) bool { return fn(it.Key) }))
+}
+
+// May asks for each object what StartImport asked for the prefix. CloudTrail goes
+// on with the caller's identity: the session that started an import may be over.
+func (i importSource) May(ctx context.Context, im *lake.Import, key string) (bool, error) {
+	found, ok := i.registry.Bucket(im.Bucket)
+	if !ok {
+		return false, lake.ErrNoObject
+	}
+	object := "arn:aws:s3:::" + im.Bucket + "/" + key
+	if im.Caller != nil {
+		c := &call.Call{Region: im.Region, AccountID: im.Account, Caller: im.Caller, SourceIP: im.SourceIP, UserAgent: im.UserAgent, TLS: im.TLS, ViaService: trail.ServicePrincipal}
+		err := i.directory.Authorize(ctx, c, []call.Permission{{Action: "s3:GetObject", Resource: object,
+			ResourcePolicy: i.registry.PolicyFor(im.Bucket, im.Caller), ResourceAccount: found.Account}})
+		if aws.IsKind(err, aws.Denied) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return trailRoles{i.directory}.May(im.Role, trail.RoleUse{Action: "s3:GetObject", Resource: object, SourceARN: im.Store, Account: im.Account,
+		Owner: found.Account, Document: found.Policy})
 }
 
 func (i importSource) Open(ctx context.Context, bucket, key string) (io.ReadCloser, error) {

@@ -239,7 +239,7 @@ func (s *Server) openTrails(context.Context) (err error) {
 		return err
 	}
 	s.engine = duckdb.New(duckdb.Config{MemoryMB: s.cfg.QueryMemoryMB, Threads: 2, TempDir: filepath.Join(s.cfg.Data, "tmp")})
-	if s.lake, err = lake.Open(lake.Config{Store: s.store, Journal: s.journal, Source: importSource{s.objects},
+	if s.lake, err = lake.Open(lake.Config{Store: s.store, Journal: s.journal, Source: importSource{s.objects, s.registry, s.directory},
 		Bucket: &lateBucket{s}, Sign: s.trails.SignText, Engine: s.engine, Text: athena.Text, Dir: filepath.Join(s.cfg.Data, "lake"), CompactEvery: s.cfg.LakeFileInterval, FileEvents: s.cfg.LakeFileEvents, Log: s.log, Now: time.Now}); err != nil {
 		return err
 	}
