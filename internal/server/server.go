@@ -507,14 +507,20 @@ func (s *Server) Welcome() string {
 	fmt.Fprintf(&b, "  AWS APIs    http://%s and https (Athena, CloudTrail, Keyspaces, S3, IAM, STS)\n", s.ends.HTTP)
 	fmt.Fprintf(&b, "  CQL         %s, TLS\n", s.ends.CQL)
 	fmt.Fprintf(&b, "  Data        %s\n", s.cfg.Data)
-	fmt.Fprintf(&b, "  Master key  %s\n\n", s.sealer)
+	fmt.Fprintf(&b, "  Master key  %s\n", s.sealer)
+	// At every start: an earlier one may have made them and failed after it.
+	credentials := filepath.Join(s.cfg.Data, credentialsFile)
+	if _, err := os.Stat(credentials); err == nil {
+		fmt.Fprintf(&b, "  Credentials %s\n", credentials)
+	}
+	b.WriteByte('\n')
 	self := filepath.Base(os.Args[0])
 	if dir := filepath.Dir(os.Args[0]); dir != "." {
 		self = os.Args[0]
 	}
 	fmt.Fprintf(&b, "In another shell:\n\n  eval \"$(%s env --data %s)\"\n  aws sts get-caller-identity\n\n", self, s.cfg.Data)
 	if s.fresh {
-		fmt.Fprintf(&b, "This is a new data directory. Its credentials are in %s; keep that file.\n", filepath.Join(s.cfg.Data, credentialsFile))
+		fmt.Fprintf(&b, "This is a new data directory. Its credentials are in %s; keep that file.\n", credentials)
 	}
 	return b.String()
 }

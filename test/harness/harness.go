@@ -100,21 +100,40 @@ func Build(ctx context.Context, dir string, tags ...string) (string, error) {
 
 var (
 	buildOnce sync.Once
+	buildDir  string // set by Main
 	built     string
 	buildErr  error
 )
 
-// Start builds the server once for the test binary, starts it on a data
-// directory of the test's and stops it when the test ends.
+// Main runs a package's tests and removes what Start has built. TestMain ends
+// with its result:
+//
+//	func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+func Main(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "spoor-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	buildDir = dir
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// Start builds the server once for the test binary, whose TestMain calls Main,
+// starts it on a data directory of the test's and stops it when the test ends.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	buildOnce.Do(func() {
-		dir, err := os.MkdirTemp("", "spoor-test-")
-		if err != nil {
-			buildErr = err
+		if buildDir == "" {
+			buildErr = errors.New("TestMain does not call harness.Main")
 			return
 		}
-		built, buildErr = Build(context.Background(), dir)
+		built, buildErr = Build(context.Background(), buildDir)
 	})
 	if buildErr != nil {
 		t.Fatal(buildErr)

@@ -1,0 +1,10 @@
+package clients
+
+import (
+	"os"
+	"testing"
+
+	"spoor/test/harness"
+)
+
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }

@@ -1,0 +1,10 @@
+package events
+
+import (
+	"os"
+	"testing"
+
+	"spoor/test/harness"
+)
+
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
