@@ -105,7 +105,7 @@ var errorTypes = map[string]int32{"TABLE_NOT_FOUND": 1301, "SCHEMA_NOT_FOUND": 1
 	"FUNCTION_NOT_FOUND": 1303, "DIVISION_BY_ZERO": 1001, "INVALID_CAST_ARGUMENT": 1100, "NOT_SUPPORTED": 1200}
 
 // namedError finds an error of Trino's inside an engine's text.
-var namedError = regexp.MustCompile(`((?:DIVISION_BY_ZERO|INVALID_CAST_ARGUMENT|INVALID_FUNCTION_ARGUMENT|HIVE_[A-Z_]+|INVALID_TABLE_PROPERTY|CONSTRAINT_VIOLATION): [^\n]*)`)
+var namedError = regexp.MustCompile(`((?:DIVISION_BY_ZERO|NOT_SUPPORTED|INVALID_CAST_ARGUMENT|INVALID_FUNCTION_ARGUMENT|HIVE_[A-Z_]+|INVALID_TABLE_PROPERTY|CONSTRAINT_VIOLATION): [^\n]*)`)
 
 // explain turns an error into what the caller sees. The engine's own texts are
 // about the rewritten query and may hold its values: they are shown without its

@@ -283,6 +283,7 @@ func TestFailures(t *testing.T) {
 		reason         string
 		category, kind int32
 	}{
+		"WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT n FROM t": {"NOT_SUPPORTED: Recursion depth limit exceeded (10). Use 'max_recursion_depth' session property to modify the limit.", 2, 1200},
 		"SELECT * FROM none":                     {"TABLE_NOT_FOUND: line 1:15: Table 'awsdatacatalog.default.none' does not exist", 2, 1301},
 		"SELECT * FROM nodb.none":                {"SCHEMA_NOT_FOUND: line 1:15: Schema 'nodb' does not exist", 2, 1301},
 		"SELECT b FROM t":                        {"COLUMN_NOT_FOUND: line 1:8: Column 'b' cannot be resolved or requester is not authorized to access requested resources", 2, 1006},

@@ -131,6 +131,10 @@ func TestSemantics(t *testing.T) {
 		{"SELECT n FROM nums ORDER BY n FETCH FIRST 1 ROW ONLY", "1"},
 		{"WITH x(a) AS (SELECT n FROM nums WHERE n > 1) SELECT max(a) FROM x", "3"},
 		{"WITH RECURSIVE t(n) AS (VALUES 1 UNION ALL SELECT n + 1 FROM t WHERE n < 4) SELECT sum(n) FROM t", "10"},
+		{"WITH RECURSIVE t(n) AS (VALUES 1 UNION ALL SELECT n + 1 FROM t WHERE n < 11) SELECT count(*), max(n) FROM t", "11, 11"},
+		{"WITH RECURSIVE t(n) AS (VALUES 1, 1 UNION SELECT n % 3 + 1 FROM t) SELECT n FROM t ORDER BY n", "1; 2; 3"},
+		{"WITH RECURSIVE a(x) AS (SELECT 1), t(n) AS (SELECT x FROM a UNION ALL SELECT b.n + 1 FROM t b JOIN a ON b.n < 3), u(m) AS (SELECT 5 UNION ALL SELECT m + n FROM u JOIN t ON m < 7 AND n = 2) SELECT (SELECT sum(n) FROM t), (SELECT sum(m) FROM u)", "6, 12"},
+		{"WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT 2) SELECT n FROM t ORDER BY 1", "1; 2"},
 		{"VALUES 1, 2", "1; 2"},
 		{"SELECT sequence(1, 7, 3), sequence(3, 1), sequence(5, 5), sequence(4, -4, -4)", "[1 4 7], [3 2 1], [5], [4 0 -4]"},
 		{"SELECT cardinality(sequence(1, 10000)), cardinality(sequence(9223372036854770000, 9223372036854775807, 5000)), cardinality(sequence(-9223372036854775807, -9223372036854775800))", "10000, 2, 8"},
@@ -299,6 +303,11 @@ func TestErrors(t *testing.T) {
 		{"DROP TABLE \"t\"", "mismatched input '\"t\"'"},
 		{"SELECT " + strings.Repeat("(", 5000) + "1", "nested too deeply"},
 		{"SELECT 1 /* open", "mismatched input '/*'"},
+		{"WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t", "NOT_SUPPORTED: Recursion depth limit exceeded (10). Use 'max_recursion_depth' session property to modify the limit."},
+		{"WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 12) SELECT max(n) FROM t", "Recursion depth limit exceeded (10)"},
+		{"WITH RECURSIVE t(n) AS (SELECT 1 UNION SELECT n + 1 FROM t) SELECT n FROM t", "Recursion depth limit exceeded (10)"},
+		{"WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n FROM (WITH RECURSIVE u(m) AS (SELECT 1 UNION ALL SELECT m + 1 FROM u) SELECT m AS n FROM u)) SELECT n FROM t", "NESTED_RECURSIVE: line 1:59: nested recursive query"},
+		{"WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT n FROM t", "TABLE_NOT_FOUND"},
 	}
 	for _, tt := range tests {
 		if got, err := run(db, tt.query); err == nil || !strings.Contains(err.Error(), tt.want) {

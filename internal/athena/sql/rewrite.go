@@ -158,7 +158,10 @@ type rewriter struct {
 	params   []Expr
 	out      *Rewritten
 	depth    int
-	trying   int // how many TRY the expression stands in
+	// recursion counts the queries around the place that may be recursive: a step
+	// is written out once for each depth.
+	recursion int
+	trying    int // how many TRY the expression stands in
 	// textTimes lets times be compared with texts, as CloudTrail Lake does.
 	textTimes   bool
 	noRecursion bool // Lake has none, and nothing else bounds it
@@ -172,7 +175,8 @@ type scope struct {
 	rels    []scopeRel
 	ctes    map[string][]Column
 	lambdas map[string]bool
-	where   bool // while WHERE is rewritten
+	where   bool  // while WHERE is rewritten
+	used    *bool // set when a name of ctes is; nil where nobody asks
 }
 
 type scopeRel struct {
@@ -205,21 +209,14 @@ func (w *rewriter) query(q *Query, outer *scope) (string, []Column, error) {
 		if q.Recursive && w.noRecursion {
 			return "", nil, semantic("NOT_SUPPORTED", q.Pos, "WITH RECURSIVE is not supported")
 		}
-		if q.Recursive {
-			b.WriteString("RECURSIVE ")
+		if q.Recursive && w.recursion > 0 {
+			return "", nil, semantic("NESTED_RECURSIVE", q.Pos, "nested recursive query")
 		}
 		for i, c := range q.With {
 			if i > 0 {
 				b.WriteString(", ")
 			}
-			if q.Recursive && len(c.Columns) > 0 {
-				cols := make([]Column, len(c.Columns))
-				for k, n := range c.Columns {
-					cols[k].Name = n
-				}
-				s.ctes[c.Name] = cols
-			}
-			sql, cols, err := w.query(c.Query, s)
+			sql, cols, err := w.with(q, &c, s)
 			if err != nil {
 				return "", nil, err
 			}
@@ -542,6 +539,9 @@ func columnList(names []string) string {
 func (s *scope) cte(name string) ([]Column, bool) {
 	for ; s != nil; s = s.outer {
 		if c, ok := s.ctes[name]; ok {
+			if s.used != nil {
+				*s.used = true
+			}
 			return c, true
 		}
 	}
