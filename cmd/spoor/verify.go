@@ -69,7 +69,7 @@ func (verifyCmd) Help() string {
 func (v verifyCmd) Run(ctx context.Context, std streams) error {
 	code, err := v.run(ctx, std)
 	if err != nil {
-		return &exitError{exitUnknown, fmt.Errorf("could not check: %w", err)}
+		return &exitError{exitUnknown, fmt.Errorf("could not check: %w", explain(err, v.Bucket))}
 	}
 	if code != 0 {
 		return &exitError{code: code}

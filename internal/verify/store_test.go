@@ -215,15 +215,17 @@ func TestServerState(t *testing.T) {
 	s = startServer(t, clone, b)
 	load()
 	deadline := time.Now().Add(30 * time.Second)
-	for {
-		st, err := s.m.Status(trailARN, "eu-west-1")
-		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("no digest was delivered (%v)", err)
+	for _, region := range []string{home, "eu-west-1"} {
+		for {
+			st, err := s.m.Status(trailARN, region)
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("no digest of %s was delivered (%v)", region, err)
+			}
+			if !st.LatestDigestDelivery.IsZero() {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
 		}
-		if !st.LatestDigestDelivery.IsZero() {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	s.log(false)
 	s.log(true)

@@ -57,15 +57,15 @@ var damages = []damage{
 	{"an audit event is removed", "times in its store", false, func(w *world, _ *evidence) (func() error, error) {
 		return w.removeRow(kv.Key(kv.SpaceLake, "event", w.audits), func([]byte, []byte) bool { return true })
 	}},
-	{"a row of the index is removed", "is not in event history", false, func(w *world, e *evidence) (func() error, error) {
-		// A key ends in the event's time and number, both complemented; the day
+	{"a row of the index is removed", "is 0 times in event history", false, func(w *world, e *evidence) (func() error, error) {
+		// A key ends in the event's time and number, both complemented; the week
 		// (4 bytes) and the attribute follow the prefix, and 0 is the list of all
 		// events. Those of the load are looked for, not those of the collecting.
 		stopped, err := time.Parse(eventTime, e.stopped)
 		if err != nil {
 			return nil, err
 		}
-		return w.removeRow([]byte{byte(kv.SpaceHistory), 'i'}, func(k, _ []byte) bool {
+		return w.removeRow([]byte{byte(kv.SpaceHistory), 'w'}, func(k, _ []byte) bool {
 			return k[6] == 0 && time.UnixMilli(int64(^binary.BigEndian.Uint64(k[len(k)-16:]))).Before(stopped.Add(-time.Second))
 		})
 	}},
