@@ -289,6 +289,7 @@ func (r *reader) close(at time.Time) error {
 // up. An event that comes late, to a window that was closed, opens it again: the
 // window then has a further aggregated event, and no event is in two.
 func (r *reader) flush(horizon int64) error {
+	horizon = max(horizon, r.state.Closed) // Read holds for all that is before Closed, also when the clock was set back
 	var g journal.Group
 	var done []windowKey
 	for _, k := range r.sorted() {

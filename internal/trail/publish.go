@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -166,6 +167,7 @@ func (p *publisher) round(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading the checkpoints: %w", err)
 	}
+	failed := false
 	for i := range rows {
 		r := &rows[i]
 		key := publishedKey(p.name, r.arn, r.region)
@@ -181,12 +183,16 @@ func (p *publisher) round(ctx context.Context) (time.Duration, error) {
 			if stopped(err) {
 				return 0, err
 			}
-			p.backoff = min(max(2*p.backoff, minBackoff), maxBackoff)
+			if !failed {
+				failed, p.backoff = true, min(max(2*p.backoff, minBackoff), maxBackoff)
+			}
 			p.m.cfg.Log.Warn("a checkpoint could not be published and is tried again", "place", p.name, "trail", r.arn, "region", r.region,
 				"in", p.backoff, "err", err)
-			return p.backoff, nil
+			if isUnreachable(err) {
+				break // for the other trees as well
+			}
+			continue // what is wrong with one tree holds up no other
 		}
-		p.backoff = 0
 		crashpoint.Here("checkpoint.published")
 		b := p.m.cfg.Store.NewBatch()
 		b.Set(key, kv.MustJSON(publishedRow{formatVersion, r.Number}))
@@ -202,7 +208,17 @@ func (p *publisher) round(ctx context.Context) (time.Duration, error) {
 			}
 		}
 	}
+	if failed {
+		return p.backoff, nil
+	}
+	p.backoff = 0
 	return 0, nil
+}
+
+// isUnreachable reports whether an attempt met the network, or no answer in time.
+func isUnreachable(err error) bool {
+	var network net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network)
 }
 
 // publish is one attempt at a checkpoint, with the tiles before it.

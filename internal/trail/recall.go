@@ -1,6 +1,7 @@
 package trail
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,7 +42,8 @@ type recalled struct {
 // this has come, which is found again.
 func (p *publisher) recall(ctx context.Context, r *newest, from uint64) error {
 	at := p.recalls[r.arn+"/"+r.region]
-	if at == nil || len(at.digests) == 0 || at.digests[0].from > from {
+	known := at != nil && len(at.digests) > 0 && at.digests[0].from <= from
+	if !known {
 		var err error
 		if at, err = p.digestsSince(ctx, r, from); err != nil {
 			return err
@@ -77,6 +79,13 @@ func (p *publisher) recall(ctx context.Context, r *newest, from uint64) error {
 		if kept += f.Records.Count; kept >= leavesAtOnce {
 			break
 		}
+	}
+	if kept == 0 && known { // digests may have come since
+		delete(p.recalls, r.arn+"/"+r.region)
+		if err := b.Close(); err != nil {
+			return err
+		}
+		return p.recall(ctx, r, from)
 	}
 	if kept == 0 {
 		return errors.Join(fmt.Errorf("no delivered log file has leaf %d: %w", from, errNoLeaves), b.Close())
@@ -123,21 +132,24 @@ func (p *publisher) content(ctx context.Context, bucket, key, hash string, limit
 		return nil, fmt.Errorf("the trail's bucket cannot be read: %w", errNoLeaves)
 	}
 	body, err := o.Open(ctx, bucket, key)
-	if errors.Is(err, ErrNoObject) {
+	if errors.Is(err, ErrNoObject) || errors.Is(err, ErrNoSuchBucket) {
 		return nil, fmt.Errorf("%s/%s is gone: %w", bucket, key, errNoLeaves)
 	}
 	if err != nil {
 		return nil, err
 	}
-	z, err := gzip.NewReader(body)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s/%s: %w (%w)", bucket, key, errNoLeaves, err), body.Close())
-	}
-	plain, err := io.ReadAll(io.LimitReader(z, limit+1))
+	// What cannot be read may be there later; what cannot be decompressed is not
+	// what was delivered.
+	packed, err := io.ReadAll(io.LimitReader(body, limit+1))
 	if err = errors.Join(err, body.Close()); err != nil {
 		return nil, err
 	}
-	if int64(len(plain)) > limit || digest.Hash(plain) != hash {
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, fmt.Errorf("%s/%s: %w (%w)", bucket, key, errNoLeaves, err)
+	}
+	plain, err := io.ReadAll(io.LimitReader(z, limit+1))
+	if err != nil || int64(len(plain)) > limit || digest.Hash(plain) != hash {
 		return nil, fmt.Errorf("%s/%s is not as it was delivered: %w", bucket, key, errNoLeaves)
 	}
 	return plain, nil

@@ -446,6 +446,30 @@ func TestTilesLate(t *testing.T) {
 	readStock(t, web.URL+"/"+origin, r.checkpointKey()).check(t, r.records(), nil)
 }
 
+// TestTilesNamedBetweenDigests: a place that is named while delivered files are
+// in no digest yet gets their tiles with the next one.
+func TestTilesNamedBetweenDigests(t *testing.T) {
+	t.Parallel()
+	late := t.TempDir()
+	web := httptest.NewServer(http.FileServer(http.Dir(late)))
+	defer web.Close()
+	r := newRig(t, vfs.NewMem(), newMemory())
+	defer r.close()
+	r.start()
+	r.hour(5)
+	for range 7 {
+		r.event(home)
+	}
+	r.step(0)
+	r.step(15 * time.Second)
+	r.step(15 * time.Second)
+	r.places("file://" + late)
+	r.publish()
+	r.hour(3)
+	r.publish()
+	readStock(t, web.URL+"/"+origin, r.checkpointKey()).check(t, r.records(), nil)
+}
+
 // TestTilesFork: a place that has another log's checkpoint under the name keeps
 // it, whether that log is longer, as long, or shorter.
 func TestTilesFork(t *testing.T) {
