@@ -257,6 +257,15 @@ func (w *world) history(by ...cttypes.LookupAttribute) []event {
 	pages := cloudtrail.NewLookupEventsPaginator(w.admin().CloudTrail, &cloudtrail.LookupEventsInput{MaxResults: aws.Int32(50), LookupAttributes: by})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(t.Context())
+		for range 2 {
+			if err == nil {
+				break
+			}
+			// Under load the SDK's client at times closes a connection of which it
+			// still reads the answer.
+			t.Logf("a page of event history is asked for again: %v", err)
+			page, err = pages.NextPage(t.Context())
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
