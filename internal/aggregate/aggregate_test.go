@@ -306,9 +306,12 @@ func TestExactlyOnce(t *testing.T) {
 			r.trail("audit", APIActivity)
 			r.trail("other", ResourceAccess, APIActivity)
 			want := map[string]uint64{}
-			crashes := 0
+			crashes, latest := 0, r.now
 			for range 250 {
-				switch k := rnd.IntN(20); {
+				if r.now.After(latest) {
+					latest = r.now
+				}
+				switch k := rnd.IntN(21); {
 				case k < 13:
 					late := time.Duration(0)
 					if rnd.IntN(3) == 0 {
@@ -319,11 +322,14 @@ func TestExactlyOnce(t *testing.T) {
 					want[r.now.Add(-late).Truncate(Window).Format(time.RFC3339)+" "+name]++
 				case k < 18:
 					r.step(time.Duration(rnd.IntN(120)) * time.Second)
-				default:
+				case k < 20:
 					r.crash()
 					crashes++
+				case seed%2 == 1: // the clock is set back
+					r.now = r.now.Add(-time.Duration(rnd.IntN(1200)) * time.Second)
 				}
 			}
+			r.now = latest
 			r.step(time.Hour)
 			r.crash()
 			r.step(time.Hour)

@@ -57,7 +57,7 @@ type Options struct {
 }
 
 // separateFrom is the size of values, in bytes, from which on they are kept
-// apart from their keys; about half of the smallest record.
+// apart from their keys: records, alone or in blocks, are larger.
 const separateFrom = 600
 
 // flushedBlock is the size of blocks of level 0 and of values that are kept
@@ -145,14 +145,15 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	// Records are written in order and never change, so compactions only move
 	// their keys: what is large stays in its own file until it is trimmed.
-	// Measured: 15 % less CPU for each recorded statement.
+	// Measured when each stood alone: 15 % less CPU for a recorded statement.
 	po.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
 		return pebble.ValueSeparationPolicy{Enabled: true, MinimumSize: separateFrom, MaxBlobReferenceDepth: blobDepth,
 			RewriteMinimumAge: time.Hour, TargetGarbageRatio: 0.3}
 	}
 	po.Experimental.SpanPolicyFunc = spans
-	// MinLZ takes less time than Snappy and less space. Values are kept apart when
-	// they are flushed, in blocks of level 0's size: some twenty records in one
+	// MinLZ takes less time than Snappy and less space. The journal's blocks are
+	// compressed already. Records that stand alone are not, and are kept apart when
+	// they are flushed, in blocks of level 0's size: some twenty of them in one
 	// compress far better than two.
 	po.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	for i := range po.Levels {

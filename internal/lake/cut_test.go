@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"spoor/internal/athena/serde"
+	"spoor/internal/athena/sql"
 	"spoor/internal/aws"
 	"spoor/internal/engine/duckdb"
 	"spoor/internal/parquet"
@@ -86,6 +87,24 @@ func recordedEvents() [][]byte {
 	return out
 }
 
+// asRows are events as serde.Event reads them, which is how rows and the journal
+// are read.
+func asRows(cols []sql.Column, events [][]byte) duckdb.Relation {
+	return duckdb.Relation{Name: "slow", Parts: []duckdb.Part{func(_ context.Context, emit func([]any) error) error {
+		read, row := serde.NewEvent(cols), make([]any, len(cols))
+		for _, e := range events {
+			if err := read.Row(e, row); err != nil {
+				return err
+			}
+			row[len(row)-1] = string(e)
+			if err := emit(row); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}}
+}
+
 // The cutter reads what it takes into the columns that serde.Event would.
 func TestColumnsAgree(t *testing.T) {
 	t.Parallel()
@@ -114,19 +133,7 @@ func TestColumnsAgree(t *testing.T) {
 	if err := errors.Join(c.close(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	slow := duckdb.Relation{Name: "slow", Parts: []duckdb.Part{func(_ context.Context, emit func([]any) error) error {
-		read, row := serde.NewEvent(cols), make([]any, len(cols))
-		for _, e := range taken {
-			if err := read.Row(e, row); err != nil {
-				return err
-			}
-			row[len(row)-1] = string(e)
-			if err := emit(row); err != nil {
-				return err
-			}
-		}
-		return nil
-	}}}
+	slow := asRows(cols, taken)
 	file := duckdb.Relation{Name: "fast", Parquet: []duckdb.File{{Path: fast}}}
 	var items []string
 	for _, c := range cols {
@@ -207,19 +214,7 @@ func TestCutMany(t *testing.T) {
 		t.Fatal(err)
 	}
 	cols := columnsOf(&Store{})
-	slow := duckdb.Relation{Name: "slow", Parts: []duckdb.Part{func(_ context.Context, emit func([]any) error) error {
-		read, row := serde.NewEvent(cols), make([]any, len(cols))
-		for _, e := range events {
-			if err := read.Row(e, row); err != nil {
-				return err
-			}
-			row[len(row)-1] = string(e)
-			if err := emit(row); err != nil {
-				return err
-			}
-		}
-		return nil
-	}}}
+	slow := asRows(cols, events)
 	var items []string
 	for _, c := range cols {
 		slow.Columns = append(slow.Columns, duckdb.Column{Name: c.Name, Type: c.Type.DuckDB()})

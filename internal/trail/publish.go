@@ -217,8 +217,10 @@ func (p *publisher) round(ctx context.Context) (time.Duration, error) {
 
 // isUnreachable reports whether an attempt met the network, or no answer in time.
 func isUnreachable(err error) bool {
-	var network net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network)
+	// net.Error would take in every errno, a full directory's as well.
+	var request *url.Error
+	var network *net.OpError
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &request) || errors.As(err, &network)
 }
 
 // publish is one attempt at a checkpoint, with the tiles before it.

@@ -470,6 +470,43 @@ func TestTilesNamedBetweenDigests(t *testing.T) {
 	readStock(t, web.URL+"/"+origin, r.checkpointKey()).check(t, r.records(), nil)
 }
 
+// TestTilesOfOthers: what is wrong with one tree holds up no other, and is tried
+// again.
+func TestTilesOfOthers(t *testing.T) {
+	t.Parallel()
+	const before = "eu-central-1" // is published before the home region
+	dir := t.TempDir()
+	r := newRig(t, vfs.NewMem(), newMemory())
+	defer r.close()
+	r.places("file://" + dir)
+	r.put("StartLogging", func(t *State) { t.Settings.Logging, t.Settings.MultiRegion = true, true })
+	// A file is where the tree's directory belongs.
+	wrong := filepath.Join(dir, strings.TrimSuffix(origin, home)+before)
+	if err := os.MkdirAll(filepath.Dir(wrong), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(wrong, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.event(before)
+	r.hour(20)
+	if r.publish() != 1 {
+		t.Error("the tree at fault is not tried again")
+	}
+	if _, err := os.Stat(filepath.Join(dir, origin, "checkpoint")); err != nil {
+		t.Errorf("another tree waits: %v", err)
+	}
+	if err := os.Remove(wrong); err != nil {
+		t.Fatal(err)
+	}
+	if r.publish() != 0 {
+		t.Error("a tree waits without a fault")
+	}
+	if _, err := os.Stat(filepath.Join(wrong, "checkpoint")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestTilesFork: a place that has another log's checkpoint under the name keeps
 // it, whether that log is longer, as long, or shorter.
 func TestTilesFork(t *testing.T) {
