@@ -244,11 +244,20 @@ func (s *api) lastOfAlias(c *call.Call, alias, refresh string) (*lake.Query, err
 	}
 	var last *lake.Query
 	for _, q := range all {
-		if q.Alias == alias && (refresh == "" || q.Refresh == refresh) && (last == nil || q.Created.After(last.Created)) {
+		if q.Alias == alias && (refresh == "" || q.Refresh == refresh) && (last == nil || later(q, last)) {
 			last = q
 		}
 	}
 	return last, nil
+}
+
+// later reports whether a query of a template came after another. Refreshes of one
+// millisecond have numbers that grow.
+func later(a, b *lake.Query) bool {
+	if !a.Created.Equal(b.Created) {
+		return a.Created.After(b.Created)
+	}
+	return a.Refresh > b.Refresh // of the same length until the year 2286
 }
 
 // findQuery finds a query, and checks the store that the call may name.

@@ -12,6 +12,7 @@ import (
 
 	"spoor/internal/call"
 	"spoor/internal/kv"
+	"spoor/internal/lake"
 )
 
 func TestScheduleSlots(t *testing.T) {
@@ -55,6 +56,19 @@ func (r *rig) alias(c *sdk.Client, alias, refresh *string) *sdk.DescribeQueryOut
 func storePolicy(arn string) string {
 	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"cloudtrail.amazonaws.com"},"Action":"cloudtrail:StartQuery","Resource":"` + arn +
 		`","Condition":{"StringLike":{"AWS:SourceArn":"arn:aws:cloudtrail:us-east-1:123456789012:dashboard/*"},"StringEquals":{"AWS:SourceAccount":"123456789012"}}}]}`
+}
+
+// TestLater: of two refreshes in one millisecond the second one's query is the last.
+func TestLater(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(1795666499, 471e6)
+	first, second := &lake.Query{Created: at, Refresh: "1795666499471000"}, &lake.Query{Created: at, Refresh: "1795666499471001"}
+	next := &lake.Query{Created: at.Add(time.Millisecond)}
+	for _, x := range [][2]*lake.Query{{second, first}, {next, second}, {next, first}} {
+		if !later(x[0], x[1]) || later(x[1], x[0]) {
+			t.Errorf("%+v does not come after %+v", x[0], x[1])
+		}
+	}
 }
 
 // TestDashboardRefresh: a refresh runs the widgets' queries as CloudTrail, which

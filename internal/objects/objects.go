@@ -41,6 +41,9 @@ var (
 // startTimeout bounds the wait for the embedded gateway.
 const startTimeout = 20 * time.Second
 
+// elsewhereTimeout bounds the wait for an S3 elsewhere at the start.
+const elsewhereTimeout = 5 * time.Second
+
 // versionsSuffix makes the directory of versions from that of objects.
 const versionsSuffix = ".versions"
 
@@ -241,23 +244,37 @@ func randomHex(n int) string {
 	return hex.EncodeToString(b)
 }
 
+// waitReady waits for the first answer. A storage elsewhere may be starting as
+// well, so that a refused connection is tried again for a while; what it answers
+// with an error is wrong in the settings.
 func (s *Store) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	timeout, every := startTimeout, 2*time.Millisecond
+	var exited chan struct{} // never for one elsewhere
+	if s.proc != nil {
+		exited = s.proc.exited
+	} else {
+		timeout, every = elsewhereTimeout, 100*time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		_, err := s.client.ListBuckets(ctx, &s3.ListBucketsInput{}, func(o *s3.Options) { o.RetryMaxAttempts = 1 })
 		if err == nil {
 			return nil
 		}
-		if s.proc == nil {
-			return fmt.Errorf("the object storage at %s does not answer: %w", s.endpoint, err)
+		var answer smithy.APIError
+		if s.proc == nil && errors.As(err, &answer) {
+			return fmt.Errorf("the object storage at %s refuses (look at its credentials and region): %w", s.endpoint, err)
 		}
 		select {
-		case <-s.proc.exited:
+		case <-exited:
 			return fmt.Errorf("the object gateway ended at once (%w); run with --log-level debug to see why", s.proc.err)
 		case <-ctx.Done():
+			if s.proc == nil {
+				return fmt.Errorf("the object storage at %s does not answer: %w", s.endpoint, err)
+			}
 			return fmt.Errorf("the object gateway does not answer: %w", err)
 		case <-tick.C:
 		}

@@ -10,6 +10,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,6 +164,42 @@ func TestElsewhere(t *testing.T) {
 	s.DefaultLock(func(string, time.Time) *Lock { return &Lock{"GOVERNANCE", until} })
 	if err := s.Put(t.Context(), "b", "k", []byte("x"), PutOptions{}); err != nil || got.Get("X-Amz-Object-Lock-Mode") != "GOVERNANCE" || got.Get("X-Amz-Acl") != "" {
 		t.Errorf("%v, headers %v", err, got)
+	}
+}
+
+// TestElsewhereStarts: an S3 elsewhere that drops connections while it starts is
+// asked again, and one that refuses is not.
+func TestElsewhereStarts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		drops   int32
+		refuses bool
+		asked   int32
+	}{{"drops", 3, false, 4}, {"refuses", 0, true, 1}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int32
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if asked.Add(1) <= tt.drops {
+					panic(http.ErrAbortHandler)
+				}
+				if tt.refuses {
+					w.WriteHeader(http.StatusForbidden)
+					_, _ = io.WriteString(w, `<Error><Code>InvalidAccessKeyId</Code><Message>unknown</Message></Error>`)
+					return
+				}
+				_, _ = io.WriteString(w, `<ListAllMyBucketsResult><Buckets></Buckets></ListAllMyBucketsResult>`)
+			}))
+			defer srv.Close()
+			_, err := Open(t.Context(), Config{Endpoint: srv.URL, Access: "a", Secret: "s"})
+			if (err != nil) != tt.refuses || asked.Load() != tt.asked {
+				t.Errorf("asked %d times: %v", asked.Load(), err)
+			}
+			if tt.refuses && !strings.Contains(err.Error(), "look at its credentials") {
+				t.Error(err)
+			}
+		})
 	}
 }
 
